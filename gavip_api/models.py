@@ -1,0 +1,305 @@
+"""Wire models of the public API (portal) and of the internal one (jobqueue).
+
+Invariants: times are timezone-aware UTC, sizes bytes, ids UUIDv7 strings; unknown input members are refused.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .enums import (
+    EventKind,
+    InstanceState,
+    JobState,
+    ReservationKind,
+    ReservationState,
+    Role,
+    Template,
+    ViewKind,
+)
+from .manifest import Permissions, PipelineSpec
+
+
+def utcnow() -> datetime:
+    """Return the present time, timezone-aware in UTC."""
+    return datetime.now(timezone.utc)
+
+
+class Model(BaseModel):
+    """Base of the wire models: unknown members are refused, instances are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class UserProfile(Model):
+    """For whom something is done."""
+
+    name: str
+    roles: tuple[Role, ...] = ()
+
+
+class ResourceAmount(Model):
+    """An amount of the machine."""
+
+    memory: int = Field(ge=0, description="bytes")
+    cpu: float = Field(ge=0, description="processor cores")
+
+
+class View(Model):
+    """One notebook of an AVI that can be shown by itself."""
+
+    name: str = Field(description="slug used in URLs, from the notebook's name")
+    title: str
+    kind: ViewKind
+    notebook: str = Field(description="path in the release")
+
+
+class Release(Model):
+    """One commit of a project, offered to users."""
+
+    sha: str
+    version: str
+    created: datetime
+    public: bool
+    notes: str = ""
+
+
+class AviSummary(Model):
+    """A line of the catalogue."""
+
+    owner: str
+    name: str
+    title: str
+    description: str = ""
+    authors: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    template: Template = Template.PYTHON
+    release: Release
+
+    @property
+    def ref(self) -> str:
+        """``owner/name``."""
+        return f"{self.owner}/{self.name}"
+
+
+class Avi(AviSummary):
+    """An AVI with all that its page shows."""
+
+    readme: str = Field(default="", description="Markdown source of the long description")
+    license: str = ""
+    permissions: Permissions = Permissions()
+    views: tuple[View, ...] = ()
+    pipelines: dict[str, PipelineSpec] = {}
+
+
+class InstanceRequest(Model):
+    """Ask for a running AVI interface."""
+
+    avi: str = Field(description="owner/name", max_length=130)
+    view: str | None = Field(
+        default=None, max_length=64, description="slug of the view; default: the interface"
+    )
+    release: str | None = Field(
+        default=None, max_length=64, description="Git SHA; default: the current release"
+    )
+
+
+class Instance(Model):
+    """A running AVI interface, for one user."""
+
+    id: str
+    owner: str
+    avi: str
+    title: str
+    view: str
+    release: str
+    state: InstanceState
+    message: str = Field(default="", description="the step it is at, or why it failed")
+    hint: str = ""
+    progress: int = Field(default=0, ge=0, le=100)
+    url: str | None = Field(default=None, description="where the browser finds it, once ready")
+    created: datetime
+    stopped: datetime | None = None
+
+
+class InstanceOptions(Model):
+    """What the portal tells the spawner about a technical user's server (``user_options['instance']``)."""
+
+    id: str
+    owner: UserProfile
+    avi: str
+    release: str
+    template: Template
+    view: str
+    notebook: str
+    permissions: Permissions
+    resources: ResourceAmount
+
+
+class JobRequest(Model):
+    """Ask for a job; what people and AVIs send to the portal."""
+
+    avi: str | None = Field(
+        default=None, max_length=130, description="owner/name; implied by an instance's token"
+    )
+    pipeline: str = Field(max_length=64)
+    parameters: dict[str, Any] = {}
+    release: str | None = Field(
+        default=None, max_length=64, description="Git SHA; default: the current release"
+    )
+
+
+class JobSubmission(Model):
+    """A job as the portal hands it to jobqueue: everything is resolved, nothing is looked up again."""
+
+    owner: UserProfile
+    avi: str
+    release: str
+    template: Template
+    pipeline: str
+    spec: PipelineSpec
+    parameters: dict[str, Any] = Field(
+        description="complete: defaults filled in, checked against the spec"
+    )
+
+
+class Progress(Model):
+    """How far a job is; ``total`` may be unknown (0)."""
+
+    done: float = Field(default=0, ge=0)
+    total: float = Field(default=0, ge=0)
+    task: str = Field(default="", max_length=200, description="what runs now")
+    message: str = Field(default="", max_length=500)
+
+    @property
+    def fraction(self) -> float | None:
+        """Share done, 0 to 1, or None when the total is unknown."""
+        return min(1.0, self.done / self.total) if self.total else None
+
+
+class ProgressReport(Progress):
+    """What the runner of one attempt sends; reports of another attempt are refused."""
+
+    attempt: int = Field(ge=1)
+
+
+class JobError(Model):
+    """Why a job ended badly, for people."""
+
+    code: str
+    message: str
+    hint: str = ""
+    cell: int | None = Field(default=None, description="number of the failing code cell, from 1")
+    task: str | None = None
+
+
+class RunResult(Model):
+    """What the runner leaves in ``result.json`` of its run folder, written atomically as its last act."""
+
+    ok: bool
+    error: JobError | None = None
+    outputs: tuple[str, ...] = Field(
+        default=(), description="files of the product, relative to its folder"
+    )
+
+
+class Job(Model):
+    """One execution of a pipeline."""
+
+    id: str
+    owner: str
+    avi: str
+    release: str
+    pipeline: str
+    title: str
+    parameters: dict[str, Any]
+    resources: ResourceAmount
+    time_limit: int = Field(description="seconds of wall clock an attempt may take")
+    state: JobState
+    attempt: int = 0
+    progress: Progress = Progress()
+    waiting_for: str | None = Field(default=None, description="why a queued job does not run yet")
+    position: int | None = Field(default=None, description="place in the queue, from 1")
+    error: JobError | None = None
+    product: str | None = Field(
+        default=None, description="folder of the data product, relative to the owner's user-space"
+    )
+    outputs: tuple[str, ...] = ()
+    created: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+
+
+class JobEvent(Model):
+    """One line of a job's append-only history; also the data of a server-sent event, whose id is ``seq``."""
+
+    seq: int
+    job: str
+    time: datetime
+    kind: EventKind
+    state: JobState
+    progress: Progress = Progress()
+    message: str = ""
+
+
+class JobPage(Model):
+    """A page of jobs, newest first."""
+
+    items: tuple[Job, ...]
+    next: str | None = Field(default=None, description="cursor of the next page")
+
+
+class ReservationRequest(Model):
+    """Ask the ledger before starting anything."""
+
+    id: str = Field(max_length=200, description="chosen by the asker; asking again is idempotent")
+    owner: str = Field(max_length=255)
+    kind: ReservationKind
+    amount: ResourceAmount
+    title: str = Field(default="", max_length=200, description="what people see as the holder")
+
+
+class Reservation(ReservationRequest):
+    """A line of the ledger."""
+
+    state: ReservationState
+    reason: str = ""
+    created: datetime
+
+
+class Pool(Model):
+    """The most a user may hold at one instant, and what is held now."""
+
+    owner: str
+    limit: ResourceAmount
+    used: ResourceAmount
+    holders: tuple[Reservation, ...] = ()
+
+
+class QueueState(Model):
+    """The queue in figures."""
+
+    capacity: ResourceAmount
+    used: ResourceAmount
+    queued: int
+    running: int
+
+
+class FileEntry(Model):
+    """One entry of a folder in a user-space."""
+
+    name: str
+    path: str = Field(description="relative to the user-space, POSIX separators")
+    kind: Literal["file", "folder", "other"]
+    size: int = 0
+    modified: datetime
+
+
+class FolderListing(Model):
+    """A folder of a user-space."""
+
+    path: str
+    entries: tuple[FileEntry, ...]
