@@ -80,7 +80,15 @@ def base_environment(platform: Mapping[str, str] | None = None) -> dict[str, str
 def _threads(amount: ResourceAmount) -> dict[str, str]:
     # numerical libraries start one thread per core of the machine, not per core granted
     n = str(max(1, round(amount.cpu)))
-    return {k: n for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS")}
+    return {
+        k: n
+        for k in (
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "NUMEXPR_MAX_THREADS",
+        )
+    }
 
 
 def pipeline_spec(
@@ -105,13 +113,16 @@ def pipeline_spec(
     """Return the spec of one attempt of a job (mode `pipeline`: no web, no hub token)."""
     release_dir = layout.release(release)
     own_folder = layout.avi_folder(owner.name, avi)
+    name = f"job-{job_id}.{attempt}"
+    # HOME is scratch: what libraries drop there is no part of the data product
+    scratch = layout.plane / name / "scratch"
     environment = (
         base_environment(platform)
         | _threads(amount)
         | {
-            "HOME": str(output_dir),
-            "IPYTHONDIR": str(output_dir / ".ipython"),
-            "MPLCONFIGDIR": str(output_dir / ".cache" / "matplotlib"),
+            "HOME": str(scratch),
+            "IPYTHONDIR": str(scratch / "ipython"),
+            "MPLCONFIGDIR": str(scratch / "matplotlib"),
             "MPLBACKEND": "agg",
             env.MODE: Mode.PIPELINE.value,
             env.AVI: avi,
@@ -130,7 +141,7 @@ def pipeline_spec(
         }
     )
     return LaunchSpec(
-        name=f"job-{job_id}.{attempt}",
+        name=name,
         argv=(python, "-m", "avi.runner"),
         environment=environment,
         cwd=str(output_dir),
@@ -144,7 +155,7 @@ def pipeline_spec(
             LABEL_AVI: avi,
         },
         read_only=(str(release_dir), str(parameters_file)),
-        read_write=(str(output_dir),),
+        read_write=(str(output_dir), str(scratch)),
     )
 
 
@@ -166,15 +177,15 @@ def interface_spec(
     """
     release_dir = layout.release(options.release)
     own_folder = layout.avi_folder(options.owner.name, options.avi)
-    cache = layout.plane / name / "cache"
+    scratch = layout.plane / name / "scratch"
     environment = (
         base_environment(platform)
         | _threads(options.resources)
         | dict(hub_environment)
         | {
-            "HOME": str(cache),
-            "IPYTHONDIR": str(cache / "ipython"),
-            "MPLCONFIGDIR": str(cache / "matplotlib"),
+            "HOME": str(scratch),
+            "IPYTHONDIR": str(scratch / "ipython"),
+            "MPLCONFIGDIR": str(scratch / "matplotlib"),
             env.MODE: Mode.INTERFACE.value,
             env.AVI: options.avi,
             env.RELEASE: options.release,
@@ -195,7 +206,7 @@ def interface_spec(
         amount=options.resources,
         labels={LABEL_KIND: "interface", LABEL_OWNER: options.owner.name, LABEL_AVI: options.avi},
         read_only=(str(release_dir),),
-        read_write=(str(own_folder),),
+        read_write=(str(own_folder), str(scratch)),
     )
 
 

@@ -1,0 +1,196 @@
+"""The process that watches over one process of the process back-end, and outlives whoever started it.
+
+Run as ``python -m gavip_spawner.supervisor FOLDER``. Owns ``started``, ``log`` and ``exit.json`` in that folder.
+
+Invariants: ``started`` is created exclusively before anything runs, so a second supervisor for the same folder does nothing;
+``exit.json`` appears atomically and last; when it exists, no process of the tree is left. Imports little, for every job pays it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+LOG_LIMIT = 32 << 20
+"""Bytes of output kept; a flood beyond it is counted, not stored."""
+
+_POLL = 0.5
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def claim(folder: Path) -> bool:
+    """Create ``started`` exclusively; return whether this process is the one that may start (or forbid starting)."""
+    try:
+        fd = os.open(folder / "started", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return False
+    me = psutil.Process()
+    with os.fdopen(fd, "w") as file:
+        json.dump({"pid": me.pid, "created": me.create_time(), "time": time.time()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def record_exit(folder: Path, exit_code: int | None, reason: str) -> None:
+    """Write ``exit.json`` atomically and durably."""
+    temporary = folder / ".exit.json"
+    with temporary.open("w") as file:
+        json.dump({"exit_code": exit_code, "reason": reason, "time": time.time()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / "exit.json")
+
+
+def _prctl(option: int, value: int) -> None:
+    """Call Linux' prctl(2); elsewhere there is none, and orphans are found by walking the tree instead."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+class Supervisor:
+    """Runs one spec to its end.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``spec.json`` as written by the plane.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spec: dict[str, Any] = json.loads((folder / "spec.json").read_text())
+        self.stopping = False
+        self.reason = ""
+
+    def run(self) -> None:
+        """Start the process, watch its limits, record how it ended."""
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        Path(self.spec["cwd"]).mkdir(parents=True, exist_ok=True)
+        for folder in self.spec["read_write"]:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        try:
+            child = subprocess.Popen(  # noqa: S603 - an argv list from our own spec builder
+                self.spec["argv"],
+                env=self.spec["environment"],
+                cwd=self.spec["cwd"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
+            )
+        except OSError as e:
+            (self.folder / "log").write_text(f"cannot start {self.spec['argv'][0]}: {e.strerror}\n")
+            record_exit(self.folder, 127, "")
+            return
+        assert child.stdout is not None  # noqa: S101 - PIPE was asked for
+        pump = threading.Thread(target=self._pump, args=(child.stdout,), daemon=True)
+        pump.start()
+        code = self._watch(child)
+        self._sweep()
+        pump.join(2)
+        record_exit(self.folder, code, self.reason)
+
+    def _pump(self, stream: Any) -> None:
+        kept = dropped = 0
+        with (self.folder / "log").open("ab", buffering=0) as log:
+            while chunk := os.read(stream.fileno(), 1 << 16):
+                room = LOG_LIMIT - kept
+                log.write(chunk[:room])
+                kept += len(chunk[:room])
+                if len(chunk) > room and not dropped:
+                    log.write(b"\n[output beyond 32 MiB is not kept]\n")
+                dropped += len(chunk) - len(chunk[:room])
+
+    def _watch(self, child: subprocess.Popen[bytes]) -> int:
+        limit, memory = self.spec["time_limit"], self.spec["memory"]
+        deadline = time.monotonic() + limit if limit else None
+        process = psutil.Process(child.pid)
+        while True:
+            try:
+                return child.wait(_POLL)
+            except subprocess.TimeoutExpired:
+                pass
+            if self.stopping:
+                return self._end(child, self._grace())
+            if deadline is not None and time.monotonic() > deadline:
+                self.reason = "time"
+                return self._end(child, 5)
+            if memory and _tree_memory(process) > memory:
+                self.reason = "memory"
+                return self._end(child, 0)
+
+    def _on_stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def _grace(self) -> float:
+        try:
+            return float(json.loads((self.folder / "stop.json").read_text())["grace"])
+        except (OSError, ValueError, KeyError):
+            return 5.0
+
+    def _end(self, child: subprocess.Popen[bytes], grace: float) -> int:
+        if grace:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(grace)
+        self._sweep()
+        return child.wait()
+
+    def _sweep(self) -> None:
+        """Kill whatever of the tree is left; kernels live in sessions of their own, so a group kill misses them."""
+        me = psutil.Process()
+        for _ in range(50):
+            left = [p for p in me.children(recursive=True) if _alive(p)]
+            if not left:
+                return
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left, timeout=0.2)
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _tree_memory(process: psutil.Process) -> int:
+    """Return the resident memory of a process and all below it, in bytes, shared pages counted once per process."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for member in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                memory = member.memory_info()
+                total += memory.rss - getattr(memory, "shared", 0)
+    return total
+
+
+def main() -> None:
+    """Entry point."""
+    folder = Path(sys.argv[1])
+    os.umask(0o077)
+    if claim(folder):
+        Supervisor(folder).run()
+
+
+if __name__ == "__main__":
+    main()
