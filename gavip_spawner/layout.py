@@ -1,6 +1,7 @@
 """Every path below the platform's state folder, and nothing else.
 
-Invariant: user, AVI and job names become exactly one path segment each; a name that could not is refused before a path is made.
+Invariant: user, AVI and job names become exactly one path segment each; a name that could not is
+refused before a path is made.
 """
 
 from __future__ import annotations

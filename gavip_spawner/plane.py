@@ -3,11 +3,12 @@
 Invariants of an implementation:
 
 * every method is idempotent; a name that is gone is :attr:`ProcessPhase.ABSENT`, not an error;
-* a name is started at most once in its life, whatever crashes in between: ``start`` on something that ever ran does nothing;
+* a name is started at most once in its life, whatever crashes in between: ``start`` on something
+  that ever ran does nothing;
 * ``create`` and ``start`` have happened durably when they return; nothing is removed before ``remove``.
 
-Callers choose names that are unique for ever (job id and attempt, technical user), persist their intention first, and find
-everything again after a crash by label.
+Callers choose names that are unique for ever (job id and attempt, technical user), persist their
+intention first, and find everything again after a crash by label.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class ExecutionPlane(ABC):
         """Forget it with its log, stopping it first if need be."""
 
     @abstractmethod
-    async def list(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+    async def find(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
         """Return all that carry every one of `labels`."""
 
     @abstractmethod

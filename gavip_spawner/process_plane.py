@@ -1,7 +1,8 @@
 """The process back-end of the execution plane: needs nothing but Python, isolates nobody from anybody.
 
-Each name is a folder below ``plane/``: ``spec.json`` (0600, it holds a token), ``started``, ``log``, ``exit.json``. All truth is in
-those files and in the process table, so the plane can be restarted at any instant and several can look at once.
+Each name is a folder below ``plane/``: ``spec.json`` (0600, it holds a token), ``started``,
+``log``, ``exit.json``. All truth is in those files and in the process table, so the plane can be
+restarted at any instant and several can look at once.
 """
 
 from __future__ import annotations
@@ -150,31 +151,18 @@ class ProcessPlane(ExecutionPlane):
         if spec is None:
             return ProcessStatus(name, ProcessPhase.ABSENT)
         labels = spec["labels"]
-        # the order matters: the supervisor writes exit.json before it goes, so look at the process first, then at its testament
-        started = _read(folder / "started")
-        alive = started is not None and _is_alive(started["pid"], started["created"])
-        ended = _read(folder / "exit.json")
-        begun = _time(started["time"]) if started else None
-        if ended is not None:
-            return ProcessStatus(
-                name,
-                ProcessPhase.EXITED,
-                exit_code=ended["exit_code"],
-                reason=ended["reason"],
-                started=begun,
-                ended=_time(ended["time"]),
-                labels=labels,
-            )
-        if alive:
-            return ProcessStatus(name, ProcessPhase.RUNNING, started=begun, labels=labels)
-        marker = folder / "started"
-        try:
-            age = time.time() - marker.stat().st_mtime
-        except FileNotFoundError:
-            return ProcessStatus(name, ProcessPhase.CREATED, labels=labels)
-        if started is None and age < 5:
-            return ProcessStatus(name, ProcessPhase.RUNNING, labels=labels)
-        return ProcessStatus(name, ProcessPhase.VANISHED, started=begun, labels=labels)
+        # the order matters: the supervisor writes exit.json before it goes, so look at the process
+        # first, then at its testament started = _read(folder / "started") alive = started is not
+        # None and _is_alive(started["pid"], started["created"]) ended = _read(folder / "exit.json")
+        # begun = _time(started["time"]) if started else None if ended is not None: return
+        # ProcessStatus( name, ProcessPhase.EXITED, exit_code=ended["exit_code"],
+        # reason=ended["reason"], started=begun, ended=_time(ended["time"]), labels=labels, ) if
+        # alive: return ProcessStatus(name, ProcessPhase.RUNNING, started=begun, labels=labels)
+        # marker = folder / "started" try: age = time.time() - marker.stat().st_mtime except
+        # FileNotFoundError: return ProcessStatus(name, ProcessPhase.CREATED, labels=labels) if
+        # started is None and age < 5: return ProcessStatus(name, ProcessPhase.RUNNING,
+        # labels=labels) return ProcessStatus(name, ProcessPhase.VANISHED, started=begun,
+        # labels=labels)
 
     async def wait(self, name: str) -> ProcessStatus:
         """See :meth:`ExecutionPlane.wait`."""
@@ -215,11 +203,11 @@ class ProcessPlane(ExecutionPlane):
         folder = self._of(name)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def list(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
-        """See :meth:`ExecutionPlane.list`."""
-        return await asyncio.to_thread(self._list, labels)
+    async def find(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+        """See :meth:`ExecutionPlane.find`."""
+        return await asyncio.to_thread(self._find, labels)
 
-    def _list(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+    def _find(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
         try:
             names = sorted(p.name for p in self._folder.iterdir() if not p.name.startswith("."))
         except FileNotFoundError:

@@ -1,8 +1,9 @@
 """Launch specs: what to run, as pure data.
 
-Builders take facts and return a :class:`LaunchSpec`; they touch no disk, no network, no engine, so that whole specs can be compared in
-tests. Invariant: a spec's environment holds nothing of the platform's own environment but what is listed here, and no token that
-reaches further than one instance or one job.
+Builders take facts and return a :class:`LaunchSpec`; they touch no disk, no network, no engine, so
+that whole specs can be compared in tests. Invariant: a spec's environment holds nothing of the
+platform's own environment but what is listed here, and no token that reaches further than one
+instance or one job.
 """
 
 from __future__ import annotations
@@ -80,15 +81,9 @@ def base_environment(platform: Mapping[str, str] | None = None) -> dict[str, str
 def _threads(amount: ResourceAmount) -> dict[str, str]:
     # numerical libraries start one thread per core of the machine, not per core granted
     n = str(max(1, round(amount.cpu)))
-    return {
-        k: n
-        for k in (
-            "OMP_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS",
-            "MKL_NUM_THREADS",
-            "NUMEXPR_MAX_THREADS",
-        )
-    }
+    return dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"), n
+    )
 
 
 def pipeline_spec(

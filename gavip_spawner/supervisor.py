@@ -2,8 +2,9 @@
 
 Run as ``python -m gavip_spawner.supervisor FOLDER``. Owns ``started``, ``log`` and ``exit.json`` in that folder.
 
-Invariants: ``started`` is created exclusively before anything runs, so a second supervisor for the same folder does nothing;
-``exit.json`` appears atomically and last; when it exists, no process of the tree is left. Imports little, for every job pays it.
+Invariants: ``started`` is created exclusively before anything runs, so a second supervisor for the
+same folder does nothing; ``exit.json`` appears atomically and last; when it exists, no process of
+the tree is left. Imports little, for every job pays it.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Supervisor:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
+                preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
             )
         except OSError as e:
             (self.folder / "log").write_text(f"cannot start {self.spec['argv'][0]}: {e.strerror}\n")
