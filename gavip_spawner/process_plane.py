@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -67,7 +66,7 @@ class ProcessPlane(ExecutionPlane):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
+        self._supervisors: dict[str, int] = {}
 
     def _of(self, name: str) -> Path:
         if not name or "/" in name or name.startswith(".") or "\0" in name or len(name) > 200:
@@ -116,8 +115,7 @@ class ProcessPlane(ExecutionPlane):
             status = await self.inspect(name)
             if status.phase is not ProcessPhase.CREATED:
                 return status
-            popen = self._supervisors.get(name)
-            if time.monotonic() > deadline or (popen is not None and popen.poll() is not None):
+            if self._gone(name) or time.monotonic() > deadline:
                 status = await self.inspect(name)
                 if status.phase is not ProcessPhase.CREATED:
                     return status
@@ -126,17 +124,32 @@ class ProcessPlane(ExecutionPlane):
                 )
             await asyncio.sleep(_POLL)
 
-    def _spawn(self, folder: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own module, no shell
+    def _spawn(self, folder: Path) -> int:
+        # posix_spawn rather than Popen: the supervisor is meant to outlive this object and process
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("JUPYTERHUB_", "GAVIP_"))
+        } | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        null = (os.POSIX_SPAWN_OPEN, os.devnull)
+        return os.posix_spawn(
+            sys.executable,
             [sys.executable, "-m", "gavip_spawner.supervisor", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd=folder,
-            env={k: v for k, v in os.environ.items() if not k.startswith(("JUPYTERHUB_", "GAVIP_"))}
-            | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            environment,
+            file_actions=[(null[0], fd, null[1], os.O_RDWR, 0) for fd in (0, 1, 2)],
+            setsid=True,
         )
+
+    def _gone(self, name: str) -> bool:
+        """Reap our own supervisor of `name`; return whether there is none (any more)."""
+        pid = self._supervisors.get(name)
+        if pid is None:
+            return False
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0] == pid
+        except ChildProcessError:
+            ended = True
+        if ended:
+            del self._supervisors[name]
+        return ended
 
     async def inspect(self, name: str) -> ProcessStatus:
         """See :meth:`ExecutionPlane.inspect`."""
@@ -144,25 +157,35 @@ class ProcessPlane(ExecutionPlane):
 
     def _inspect(self, name: str) -> ProcessStatus:
         folder = self._of(name)
-        popen = self._supervisors.get(name)
-        if popen is not None and popen.poll() is not None:
-            del self._supervisors[name]
+        self._gone(name)
         spec = _read(folder / "spec.json")
         if spec is None:
             return ProcessStatus(name, ProcessPhase.ABSENT)
         labels = spec["labels"]
-        # the order matters: the supervisor writes exit.json before it goes, so look at the process
-        # first, then at its testament started = _read(folder / "started") alive = started is not
-        # None and _is_alive(started["pid"], started["created"]) ended = _read(folder / "exit.json")
-        # begun = _time(started["time"]) if started else None if ended is not None: return
-        # ProcessStatus( name, ProcessPhase.EXITED, exit_code=ended["exit_code"],
-        # reason=ended["reason"], started=begun, ended=_time(ended["time"]), labels=labels, ) if
-        # alive: return ProcessStatus(name, ProcessPhase.RUNNING, started=begun, labels=labels)
-        # marker = folder / "started" try: age = time.time() - marker.stat().st_mtime except
-        # FileNotFoundError: return ProcessStatus(name, ProcessPhase.CREATED, labels=labels) if
-        # started is None and age < 5: return ProcessStatus(name, ProcessPhase.RUNNING,
-        # labels=labels) return ProcessStatus(name, ProcessPhase.VANISHED, started=begun,
-        # labels=labels)
+        # the supervisor writes exit.json before it goes: look at the process first, then at that file
+        started = _read(folder / "started")
+        alive = started is not None and _is_alive(started["pid"], started["created"])
+        ended = _read(folder / "exit.json")
+        begun = _time(started["time"]) if started else None
+        if ended is not None:
+            return ProcessStatus(
+                name,
+                ProcessPhase.EXITED,
+                exit_code=ended["exit_code"],
+                reason=ended["reason"],
+                started=begun,
+                ended=_time(ended["time"]),
+                labels=labels,
+            )
+        if alive:
+            return ProcessStatus(name, ProcessPhase.RUNNING, started=begun, labels=labels)
+        try:
+            age = time.time() - (folder / "started").stat().st_mtime
+        except FileNotFoundError:
+            return ProcessStatus(name, ProcessPhase.CREATED, labels=labels)
+        if started is None and age < 5:
+            return ProcessStatus(name, ProcessPhase.RUNNING, labels=labels)
+        return ProcessStatus(name, ProcessPhase.VANISHED, started=begun, labels=labels)
 
     async def wait(self, name: str) -> ProcessStatus:
         """See :meth:`ExecutionPlane.wait`."""

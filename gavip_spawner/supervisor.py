@@ -104,6 +104,10 @@ class Supervisor:
         pump.start()
         code = self._watch(child)
         self._sweep()
+        # orphans became ours (subreaper); the child itself is reaped already
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         pump.join(2)
         record_exit(self.folder, code, self.reason)
 
@@ -164,7 +168,8 @@ class Supervisor:
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-            psutil.wait_procs(left, timeout=0.2)
+            # not psutil.wait_procs: it would reap our own child and its exit code with it
+            time.sleep(0.02)
 
 
 def _alive(process: psutil.Process) -> bool:
