@@ -125,7 +125,8 @@ async def test_stop_is_idempotent_and_ends_a_deaf_process(
     )
     await plane.create(spec(tmp_path, code))
     await plane.start("p1")
-    await until(lambda: (tmp_path / "plane/p1/log").read_bytes() == b"deaf\n")
+    log = tmp_path / "plane/p1/log"
+    await until(lambda: log.exists() and log.read_bytes() == b"deaf\n")
     first = await plane.stop("p1", grace=0.5)
     assert first.phase is ProcessPhase.EXITED
     assert first.exit_code == -signal.SIGKILL

@@ -1,0 +1,117 @@
+"""Client of jobqueue's ledger for the spawners: reserve before start, release after the end.
+
+Invariant: nothing is started without a granted reservation; releasing is idempotent and never keeps
+a server from stopping.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+
+from gavip_api.enums import ReservationState
+from gavip_api.errors import LimitReached, Unavailable
+from gavip_api.models import Reservation, ReservationRequest
+
+
+class _Unreachable(Exception):
+    """jobqueue did not answer (yet)."""
+
+
+class LedgerClient:
+    """Speaks to ``reservations`` of jobqueue's internal API.
+
+    Parameters
+    ----------
+    url : str
+        Base of the internal API, ending in ``/api/v1``.
+    token : str
+        Hub token with scope ``custom:jobqueue:reserve``.
+    patience : float
+        Seconds to keep trying while jobqueue does not answer, as when the platform starts.
+    """
+
+    def __init__(self, url: str, token: str, patience: float = 15.0) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        self._patience = patience
+
+    async def reserve(self, request: ReservationRequest) -> Reservation:
+        """Reserve, or say why not.
+
+        Raises
+        ------
+        LimitReached
+            If the ledger refuses or makes the asker wait; the message is the ledger's reason.
+        Unavailable
+            If jobqueue does not answer.
+        """
+        answer = await self._call("PUT", request.id, request.model_dump_json())
+        reservation = Reservation.model_validate_json(answer.body)
+        if reservation.state is not ReservationState.GRANTED:
+            await self.release(request.id)
+            raise LimitReached(
+                reservation.reason or "The resources asked for are not free.",
+                hint="Stop something you no longer need, or try again later.",
+            )
+        return reservation
+
+    async def release(self, reservation_id: str) -> None:
+        """Release; a reservation that is gone is no error.
+
+        Raises
+        ------
+        Unavailable
+            If jobqueue does not answer; its own reconciliation releases the line later.
+        """
+        await self._call("DELETE", reservation_id, None)
+
+    async def _call(self, method: str, reservation_id: str, body: str | None) -> HTTPResponse:
+        request = HTTPRequest(
+            f"{self._url}/reservations/{quote(reservation_id, safe='')}",
+            method=method,
+            body=body,
+            headers={"Authorization": f"token {self._token}", "Content-Type": "application/json"},
+            request_timeout=10,
+        )
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(_Unreachable),
+                stop=stop_after_delay(self._patience),
+                wait=wait_exponential(0.1, max=2),
+                reraise=True,
+            ):
+                with attempt:
+                    return await self._once(request)
+        except _Unreachable:
+            raise Unavailable(
+                "The job queue, which keeps the ledger of resources, does not answer.",
+                hint="Try again in a minute; tell an operator if it stays so.",
+            ) from None
+        raise AssertionError("unreachable")
+
+    async def _once(self, request: HTTPRequest) -> HTTPResponse:
+        try:
+            return await AsyncHTTPClient().fetch(request)
+        except HTTPClientError as e:
+            if e.code in {502, 503, 504, 599}:
+                raise _Unreachable from e
+            problem = _problem(e)
+            raise LimitReached(
+                problem.get("detail", "The ledger refused the reservation."),
+                hint=problem.get("hint"),
+            ) from None
+        except OSError as e:
+            raise _Unreachable from e
+
+
+def _problem(error: HTTPClientError) -> dict[str, Any]:
+    try:
+        body = json.loads(error.response.body) if error.response else {}
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
