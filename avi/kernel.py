@@ -8,6 +8,7 @@ executed notebook, and the error travels to the runner as data.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from gavip_api.enums import Mode
@@ -15,6 +16,8 @@ from gavip_api.enums import Mode
 from .surroundings import context
 from .errors import explain, explain_name
 from .reporting import ERROR_MIME
+
+INTERFACE_HINT = "Reload the page to start again; if it happens again, tell the author of this AVI."
 
 
 def _fix_path(release_dir: str) -> None:
@@ -40,6 +43,8 @@ def _show_clean_errors(shell: Any) -> None:
     def show(kind: type[BaseException], error: BaseException | str, lines: list[str]) -> None:
         print(*lines, sep="\n", file=sys.__stderr__, flush=True)
         told = explain(error) if isinstance(error, BaseException) else explain_name(kind.__name__, error)
+        if told.code == "notebook-error":
+            told = replace(told, hint=INTERFACE_HINT)
         publish(kind, told.message, [told.message, told.hint] if told.hint else [told.message])
 
     shell._showtraceback = show
