@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import requests
 
 LOOPBACK = "127.0.0.1"
+CONNECT_TIMEOUT = 10
+READ_TIMEOUT = 600
+"""Seconds; a synchronous query may keep quiet for long before its first byte."""
 
 
 def is_localhost(host: str | None) -> bool:
@@ -52,6 +55,8 @@ def session() -> requests.Session:
 
     class Adapter(HTTPAdapter):
         def send(self, request: requests.PreparedRequest, *args: Any, **kw: Any) -> Any:
+            if kw.get("timeout") is None:  # requests would wait for ever
+                kw["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
             url, host = loopback_url(request.url or "")
             if host is not None:
                 request.url = url
@@ -60,4 +65,5 @@ def session() -> requests.Session:
 
     made = requests.Session()
     made.mount("http://", Adapter())
+    made.mount("https://", Adapter())
     return made

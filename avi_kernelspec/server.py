@@ -45,6 +45,17 @@ KEPT = (
 )
 """Voilà's handlers that a page needs; all others (files, trees, contents, request info) are left out."""
 
+NOT_FOR_PAGES = (
+    "@gavip/jupyterlab",
+    "@jupyter-notebook/lab-extension",
+    "@voila-dashboards/jupyterlab-preview",
+    "@voila-dashboards/widgets-manager7",
+    "jupyterlab-jupytext",
+    "jupyterlab_pygments",
+    "ploomber-extension",
+)
+"""Lab extensions that cost a page time and give it nothing; widget libraries that an AVI brings stay."""
+
 CULL_IDLE = 600
 """Seconds after which a kernel that no page is connected to is stopped."""
 
@@ -156,8 +167,7 @@ def build_config(avi: Settings) -> Config:
     v.http_keep_alive_timeout = 5
     v.multi_kernel_manager_class = AviKernelManager
     v.kernel_spec_manager_class = AviKernelSpecManager
-    v.extension_denylist = []
-    v.extension_allowlist = ["@jupyter-widgets/jupyterlab-manager"]
+    v.extension_denylist = list(NOT_FOR_PAGES)
     v.resources = {"gavip": {"title": avi.title, "view": avi.notebook.stem}}
     c.AviKernelManager.work_dir = str(avi.work_dir)
     c.AviKernelManager.python_path = str(avi.release_dir)
