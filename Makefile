@@ -1,0 +1,41 @@
+# GAVIP. `make run` and `make test` each do all their own set-up in a fresh clone.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .gavip/venv/bin
+export GAVIP_STATE ?= $(CURDIR)/.gavip/state
+
+.PHONY: help run test lint format bench docs clean
+
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+run:  ## set up and start the whole platform (ARGS="--archive URL", PORT=8001)
+	@$(PYTHON) hub_config/bootstrap.py
+	@exec $(VENV)/gavip up --port $(PORT) $(ARGS)
+
+test:  ## set up and run the tests (ARGS="-k name")
+	@$(PYTHON) hub_config/bootstrap.py --extra test
+	@$(VENV)/python -m pytest $(ARGS)
+
+lint:  ## ruff, mypy, prettier, tsc
+	@$(PYTHON) hub_config/bootstrap.py --extra dev
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	cd extensions && PATH="$(CURDIR)/$(VENV):$$PATH" npm run check && PATH="$(CURDIR)/$(VENV):$$PATH" npm run format:check
+
+format:  ## format Python and TypeScript
+	$(VENV)/ruff format .
+	$(VENV)/ruff check --fix .
+	cd extensions && PATH="$(CURDIR)/$(VENV):$$PATH" npm run format
+
+bench:  ## run the benchmarks and print their tables
+	@$(PYTHON) hub_config/bootstrap.py --extra test
+	@for script in tests/bench/*/bench_*.py; do echo "== $$script"; $(VENV)/python $$script || exit 1; done
+
+docs:  ## build the documentation, warnings as errors
+	@$(PYTHON) hub_config/bootstrap.py --extra docs
+	$(VENV)/python -m sphinx -W --keep-going -b html docs docs/_build
+
+clean:  ## remove everything that make made, the platform's state included
+	rm -rf .gavip artifacts docs/_build extensions/node_modules gavip_portal/static/dist

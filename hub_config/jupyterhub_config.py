@@ -1,0 +1,114 @@
+"""Hub configuration of the embedded default; read by ``jupyterhub --config``, started by ``gavip up``.
+
+Only wires: every value comes from :class:`hub_config.platform.Platform` or from a module of this package.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from gavip_spawner.process import GavipProcessSpawner
+from hub_config import roles
+from hub_config.authenticators import DemoAuthenticator
+from hub_config.platform import Platform
+from hub_config.subdomains import subdomain_hook
+
+c = get_config()  # type: ignore[name-defined]
+platform = Platform.of_environment()
+layout = platform.layout
+here = Path(__file__).resolve().parent
+
+c.JupyterHub.bind_url = f"http://127.0.0.1:{platform.port}"
+c.JupyterHub.subdomain_host = platform.public_url
+c.JupyterHub.subdomain_hook = subdomain_hook
+c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{platform.hub_port}"
+c.JupyterHub.cookie_secret = bytes.fromhex(platform.cookie_secret)
+c.JupyterHub.db_url = f"sqlite:///{layout.run / 'hub.sqlite'}"
+c.JupyterHub.default_url = platform.portal_url
+c.JupyterHub.template_paths = [str(here / "templates")]
+c.JupyterHub.template_vars = {"portal_url": platform.portal_url}
+c.JupyterHub.shutdown_on_logout = True
+c.JupyterHub.cleanup_servers = True
+c.JupyterHub.cleanup_proxy = True
+c.JupyterHub.allow_named_servers = False
+# failed spawns are shown by the portal; the hub itself must go on serving
+c.JupyterHub.concurrent_spawn_limit = 20
+c.Spawner.consecutive_failure_limit = 0
+
+c.ConfigurableHTTPProxy.command = json.loads(os.environ["GAVIP_PROXY_COMMAND"])
+c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{platform.proxy_api_port}"
+c.ConfigurableHTTPProxy.auth_token = platform.proxy_token
+c.ConfigurableHTTPProxy.pid_file = str(layout.run / "proxy.pid")
+
+c.JupyterHub.authenticator_class = DemoAuthenticator
+c.DemoAuthenticator.accounts_file = str(platform.accounts_file)
+c.DemoAuthenticator.allow_all = True
+c.DemoAuthenticator.manage_groups = True
+c.DemoAuthenticator.portal_api_url = platform.portal_api
+c.DemoAuthenticator.portal_token = platform.spawner_token
+
+c.JupyterHub.load_roles = roles.load_roles()
+c.JupyterHub.load_groups = roles.load_groups()
+c.JupyterHub.custom_scopes = roles.CUSTOM_SCOPES
+c.JupyterHub.tornado_settings = {
+    "oauth_no_confirm_list": roles.InstanceClients({"service-portal"}),
+}
+
+c.JupyterHub.spawner_class = GavipProcessSpawner
+c.Spawner.server_token_scopes = roles.server_token_scopes
+c.Spawner.default_url = "/lab"
+c.Spawner.start_timeout = 60
+c.Spawner.http_timeout = 60
+c.GavipProcessSpawner.state_dir = platform.state
+c.GavipProcessSpawner.archive_url = platform.archive_url
+c.GavipProcessSpawner.portal_api_url = platform.portal_api
+c.GavipProcessSpawner.frame_ancestors = (
+    f"'self' {platform.portal_origin} http://{{owner}}.{platform.host}:{platform.port}"
+)
+c.GavipProcessSpawner.ledger_url = platform.jobqueue_api
+c.GavipProcessSpawner.ledger_token = platform.spawner_token
+
+c.JupyterHub.services = [
+    {
+        "name": "portal",
+        "url": platform.portal_internal,
+        "display": False,
+        "oauth_no_confirm": True,
+        "command": [
+            sys.executable,
+            "-m",
+            "gavip_portal",
+            f"--PortalApp.state_dir={platform.state}",
+            f"--PortalApp.jobqueue_url={platform.jobqueue_api}",
+            f"--PortalApp.public_hub_url={platform.public_url}",
+            f"--PortalApp.example_folders={platform.examples}",
+        ],
+        "environment": {"GAVIP_COOKIE_SECRET": platform.portal_cookie_secret},
+    },
+    {
+        # no `url`: the proxy has no route to it; people reach it through the portal
+        "name": "jobqueue",
+        "display": False,
+        "command": [
+            sys.executable,
+            "-m",
+            "jobqueue",
+            f"--JobQueueApp.bind_url={platform.jobqueue_internal}",
+            f"--JobQueueApp.state_dir={platform.state}",
+            f"--JobQueueApp.archive_url={platform.archive_url}",
+        ],
+    },
+    {"name": "spawner", "display": False, "api_token": platform.spawner_token},
+    {
+        "name": "idle-culler",
+        "display": False,
+        "command": [
+            sys.executable,
+            "-m",
+            "jupyterhub_idle_culler",
+            "--timeout=3600",
+            "--cull-every=300",
+        ],
+    },
+]
