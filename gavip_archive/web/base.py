@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,12 +54,27 @@ class Archive:
     list_jobs: bool
 
 
+def without_preamble(body: bytes, content_type: str) -> bytes:
+    """Drop what precedes the first boundary of a multipart body.
+
+    RFC 2046, section 5.1.1, allows a preamble and STIL sends one (a line end); tornado takes it for a part without headers.
+    """
+    if not content_type.lower().startswith("multipart/"):
+        return body
+    header = Message()
+    header["Content-Type"] = content_type
+    boundary = header.get_boundary()
+    start = body.find(b"--" + boundary.encode("latin-1", "replace")) if boundary else -1
+    return body[start:] if start > 0 else body
+
+
 class ArchiveHandler(RequestHandler):
     """Base of the handlers."""
 
     def initialize(self, archive: Archive) -> None:
-        """Take the services."""
+        """Take the services, and make the body readable before tornado parses it."""
         self.archive = archive
+        self.request.body = without_preamble(self.request.body, self.request.headers.get("Content-Type", ""))
 
     def set_default_headers(self) -> None:
         """Forbid sniffing: results hold strings of strangers."""
@@ -73,8 +89,12 @@ class ArchiveHandler(RequestHandler):
         return found
 
     def files(self) -> Mapping[str, bytes]:
-        """Return the files sent along, by parameter name."""
-        return {name: each[0].body for name, each in self.request.files.items() if each}
+        """Return the content that inline uploads can refer to, by parameter name.
+
+        Some clients (STIL among them) send the table as a part without a file name, which counts as an argument.
+        """
+        parts = {name: values[0] for name, values in self.request.body_arguments.items() if values}
+        return parts | {name: each[0].body for name, each in self.request.files.items() if each}
 
     def see_other(self, path: str) -> None:
         """Answer 303 to an address below /tap."""
@@ -100,15 +120,15 @@ class ArchiveHandler(RequestHandler):
             while block := await loop.run_in_executor(None, lambda: file.read(_BLOCK)):
                 self.write(block)
                 await self.flush()
+            await self.finish()
         except StreamClosedError:
-            return
-        await self.finish()
+            log.debug("client went away uri=%s", self.request.path)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer an error: a VOTable (DALI 1.1, section 4.2)."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, GavipError):
-            self.set_status(error.status)
+            self.set_status(error.status, error.title)
             message = f"{error.message} {error.hint}" if error.hint else error.message
             if error.status == 503:
                 self.set_header("Retry-After", "10")

@@ -30,7 +30,6 @@ _OPTIONAL_FEATURES = {
     "adql-sets": ("UNION", "EXCEPT", "INTERSECT"),
     "adql-common-table": ("WITH",),
     "adql-type": ("CAST",),
-    "adql-conditional": ("COALESCE",),
     "adql-offset": ("OFFSET",),
 }
 
@@ -54,7 +53,9 @@ def capabilities_document(archive: Archive) -> bytes:
         SubElement(output, "mime").text = each.content_type
         for alias in each.aliases:
             SubElement(output, "alias").text = alias
-    for method in ("inline", *sorted(archive.fetcher.schemes)):
+    # TAP 1.1, section 2.7.6, makes the http scheme part of every service with uploads. Which addresses are fetched is
+    # policy: without an operator's list none is, and the error says so.
+    for method in ("inline", *sorted(archive.fetcher.schemes | {"http"})):
         SubElement(tap, "uploadMethod", {"ivo-id": f"ivo://ivoa.net/std/TAPRegExt#upload-{method}"})
     limits = archive.limits
     _bounds(tap, "retentionPeriod", limits.retention_default, limits.retention_max)
