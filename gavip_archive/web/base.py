@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,10 +61,10 @@ def without_preamble(body: bytes, content_type: str) -> bytes:
     """
     if not content_type.lower().startswith("multipart/"):
         return body
-    header = Message()
-    header["Content-Type"] = content_type
-    boundary = header.get_boundary()
-    start = body.find(b"--" + boundary.encode("latin-1", "replace")) if boundary else -1
+    # email.message would do, but it takes the angle brackets of STIL's boundary for quotes and strips them
+    boundary = re.search(r'boundary=(?:"([^"]+)"|([^;\s]+))', content_type, re.IGNORECASE)
+    mark = (boundary[1] or boundary[2]).encode("latin-1", "replace") if boundary else b""
+    start = body.find(b"--" + mark) if mark else -1
     return body[start:] if start > 0 else body
 
 
