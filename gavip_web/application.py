@@ -76,7 +76,7 @@ class ServiceApp(Application):
 
     cookie_secret = Bytes(
         help="Secret that signs cookies, 32 bytes; sign-ins survive a restart only if it is kept."
-        " Default: random."
+        " Default: the environment variable GAVIP_COOKIE_SECRET (hex), else random."
     ).tag(config=True)
 
     trust_proxy_headers = Bool(
@@ -106,6 +106,10 @@ class ServiceApp(Application):
         "log-level": "Application.log_level",
     }
 
+    @default("log_level")
+    def _default_log_level(self) -> int:
+        return logging.INFO
+
     @default("bind_url")
     def _default_bind_url(self) -> str:
         return os.environ.get("JUPYTERHUB_SERVICE_URL") or f"http://127.0.0.1:{self.default_port}"
@@ -131,7 +135,9 @@ class ServiceApp(Application):
 
     @default("cookie_secret")
     def _default_cookie_secret(self) -> bytes:
-        return secrets.token_bytes(32)
+        # by environment, not by command line: argument lists are public on a shared machine
+        kept = os.environ.get("GAVIP_COOKIE_SECRET", "")
+        return bytes.fromhex(kept) if kept else secrets.token_bytes(32)
 
     @default("trust_proxy_headers")
     def _default_trust(self) -> bool:
@@ -145,7 +151,7 @@ class ServiceApp(Application):
     # -- what services override --
 
     async def setup(self) -> None:
-        """Construct services and storage; called once, before anything is served."""
+        """Construct services and storage; called once, before anything is served; :attr:`port` is known."""
 
     def api(self) -> Api | None:
         """Return the routes below ``api/v1``, or None."""
@@ -178,7 +184,8 @@ class ServiceApp(Application):
             from_command_line = Config(self.config)
             self.load_config_file(self.config_file)
             self.update_config(from_command_line)
-        logs.configure(str(self.log_level), as_json=self.log_json)
+        level: Any = self.log_level
+        logs.configure(level, as_json=self.log_json)
 
     def make_tornado(self) -> TornadoApplication:
         """Return the tornado application, built from the overridden parts."""
@@ -218,6 +225,10 @@ class ServiceApp(Application):
         )
         self.metrics = Metrics(self.name)
         self.streams = StreamRegistry()
+        parts = urlsplit(self.bind_url)
+        # bound before set-up, which may need to know the port; connections wait in the backlog
+        sockets = bind_sockets(parts.port or 0, parts.hostname)
+        self.port: int = sockets[0].getsockname()[1]
         await self.setup()
         self.server = HTTPServer(
             self.make_tornado(),
@@ -227,9 +238,6 @@ class ServiceApp(Application):
             idle_connection_timeout=75,
             body_timeout=30,
         )
-        parts = urlsplit(self.bind_url)
-        sockets = bind_sockets(parts.port or 0, parts.hostname)
-        self.port: int = sockets[0].getsockname()[1]
         self.server.add_sockets(sockets)
         log.info("%s listens on %s:%d%s", self.name, parts.hostname, self.port, self.base_url)
 

@@ -1,0 +1,297 @@
+"""The job queue's application: reads the configuration and constructs everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+from traitlets import Float, Integer, TraitError, Type, Unicode, default, validate
+
+from gavip_api.errors import GavipError, Unavailable
+from gavip_api.models import ResourceAmount
+from gavip_api.resources import memory_bytes, seconds
+from gavip_spawner.layout import StateLayout
+from gavip_spawner.plane import ExecutionPlane
+from gavip_web.application import ServiceApp
+from gavip_web.database import Database, make_engine, upgrade
+from gavip_web.hub import HubClient
+from gavip_web.openapi import Api
+
+from .amounts import Amount
+from .backends import JobBackend
+from .handlers.routes import make_api
+from .schedulers import Fifo, Scheduler
+from .services.events import EventBus, EventStreams
+from .services.jobs import JobService
+from .services.ledger import Ledger
+from .services.logs import JobLogs
+from .services.machine import JobMachine
+from .services.progress import ProgressIntake
+from .services.queries import Queries
+from .services.reconciler import Reconciler
+from .services.reservations import HubWatch, Reservations
+from .services.submission import Submission
+
+log = logging.getLogger("jobqueue")
+
+MIGRATIONS = Path(__file__).parent / "storage" / "migrations"
+
+
+class JobQueueApp(ServiceApp):
+    """Keeps the ledger of resources and runs pipelines.
+
+    Started by the hub as a managed service, or by hand: ``python -m jobqueue --config=…``.
+    """
+
+    name = "jobqueue"
+    default_port = 8482
+
+    state_dir = Unicode(
+        help="The platform's state folder. Default: GAVIP_STATE, else `.gavip` in the present folder."
+    ).tag(config=True)
+
+    archive_url = Unicode(
+        "",
+        help="Base URL of the TAP service that jobs are told to use. Default: GAVIP_ARCHIVE_URL.",
+    ).tag(config=True)
+
+    runner_url = Unicode(
+        help="Base URL of this service as job processes reach it, ending in the service's path. Default:"
+        " the address it listens on."
+    ).tag(config=True)
+
+    job_python = Unicode(
+        sys.executable, help="Python interpreter that runs jobs. Default: this service's own."
+    ).tag(config=True)
+
+    plane_class = Type(
+        "gavip_spawner.process_plane.ProcessPlane",
+        klass=ExecutionPlane,
+        help="Back-end of the execution plane. Default: processes of this machine, which isolates nobody.",
+    ).tag(config=True)
+
+    scheduler_class = Type(
+        Fifo, klass=Scheduler, help="Class that picks the next job. Default: first in, first out."
+    ).tag(config=True)
+
+    capacity_memory = Unicode(
+        help="Memory that may be allocated in total, a size such as `16G`. Default: 80 % of the machine's."
+    ).tag(config=True)
+
+    capacity_cpu = Float(
+        min=0.1,
+        help="Cores that may be allocated in total. Default: twice the machine's, for applications are idle most of"
+        " the time and cores, unlike memory, can be shared.",
+    ).tag(config=True)
+
+    user_memory = Unicode(
+        help="The most memory one user may hold at one instant, a size. Default: 3/4 of the capacity."
+    ).tag(config=True)
+
+    user_cpu = Float(
+        min=0.1,
+        help="The most cores one user may hold at one instant. Default: 3/4 of the capacity.",
+    ).tag(config=True)
+
+    max_queued_per_user = Integer(
+        100, min=1, help="Most jobs one user may have waiting. Default: 100."
+    ).tag(config=True)
+
+    max_time = Unicode(
+        "1d",
+        help="Longest wall-clock limit of a job, such as `12h`; longer ones are cut. Default: 1d.",
+    ).tag(config=True)
+
+    stop_grace = Float(
+        10.0, min=0, help="Seconds a cancelled job may take to end by itself. Default: 10."
+    ).tag(config=True)
+
+    retention = Unicode(
+        "30d",
+        help="How long ended jobs are kept with their logs; products stay with the users. Default: 30d.",
+    ).tag(config=True)
+
+    reconcile_seconds = Float(
+        30.0,
+        min=0.1,
+        help="Seconds between looks at everything when no event asks for one. Default: 30.",
+    ).tag(config=True)
+
+    hub_seconds = Float(
+        60.0,
+        min=0,
+        help="Seconds between comparisons of the ledger with the hub's running servers; 0: never. Default: 60.",
+    ).tag(config=True)
+
+    hub_grace = Float(
+        120.0,
+        min=0,
+        help="Seconds a server must be missing at the hub before its reservation is released. Default: 120.",
+    ).tag(config=True)
+
+    aliases = {**ServiceApp.aliases, "state": "JobQueueApp.state_dir"}
+
+    @default("state_dir")
+    def _default_state_dir(self) -> str:
+        return os.environ.get("GAVIP_STATE") or ".gavip"
+
+    @default("archive_url")
+    def _default_archive_url(self) -> str:
+        return os.environ.get("GAVIP_ARCHIVE_URL", "")
+
+    @default("runner_url")
+    def _default_runner_url(self) -> str:
+        host = self.bind_url.rpartition(":")[0]
+        return f"{host}:{self.port}{self.base_url}"
+
+    @default("database_url")
+    def _default_database_url(self) -> str:
+        return f"sqlite:///{self.layout.run / 'jobqueue.db'}"
+
+    @default("capacity_memory")
+    def _default_capacity_memory(self) -> str:
+        return str(psutil.virtual_memory().total * 8 // 10)
+
+    @default("capacity_cpu")
+    def _default_capacity_cpu(self) -> float:
+        return 2.0 * (psutil.cpu_count() or 1)
+
+    @default("user_memory")
+    def _default_user_memory(self) -> str:
+        return str(memory_bytes(self.capacity_memory) * 3 // 4)
+
+    @default("user_cpu")
+    def _default_user_cpu(self) -> float:
+        return float(self.capacity_cpu) * 0.75
+
+    @validate("capacity_memory", "user_memory")
+    def _check_size(self, proposal: Any) -> str:
+        try:
+            memory_bytes(proposal["value"])
+        except GavipError as e:
+            raise TraitError(f"{proposal['trait'].name}: {e.message}") from None
+        return str(proposal["value"])
+
+    @validate("max_time", "retention")
+    def _check_duration(self, proposal: Any) -> str:
+        try:
+            seconds(proposal["value"])
+        except GavipError as e:
+            raise TraitError(f"{proposal['trait'].name}: {e.message}") from None
+        return str(proposal["value"])
+
+    @property
+    def layout(self) -> StateLayout:
+        """Paths below the state folder."""
+        return StateLayout(Path(self.state_dir).absolute())
+
+    # -- construction --
+
+    def make_plane(self) -> ExecutionPlane:
+        """Return the execution plane; every back-end is constructed from the folder it may use."""
+        plane_class: Any = self.plane_class
+        plane: ExecutionPlane = plane_class(self.layout.plane)
+        return plane
+
+    def make_scheduler(self) -> Scheduler:
+        """Return the scheduler."""
+        scheduler_class: Callable[[], Scheduler] = self.scheduler_class
+        return scheduler_class()
+
+    async def setup(self) -> None:
+        """Construct storage and services, and start the background tasks."""
+        engine = make_engine(self.database_url)
+        await asyncio.to_thread(upgrade, engine, MIGRATIONS)
+        self.database = Database(engine)
+        bus = EventBus()
+        ledger = Ledger(
+            capacity=_amount(self.capacity_memory, self.capacity_cpu),
+            pool=_amount(self.user_memory, self.user_cpu),
+        )
+        machine = JobMachine(ledger)
+        queries = Queries(ledger)
+        backend = JobBackend(
+            self.make_plane(),
+            self.layout,
+            archive_url=self.archive_url,
+            runs_url=f"{self.runner_url.rstrip('/')}/api/v1/runs",
+            python=self.job_python,
+        )
+        self.intake = ProgressIntake(self.database, bus, machine)
+        self.reconciler = Reconciler(
+            self.database,
+            bus,
+            ledger,
+            machine,
+            self.intake,
+            backend,
+            self.make_scheduler(),
+            period=self.reconcile_seconds,
+            stop_grace=self.stop_grace,
+            retention=timedelta(seconds=seconds(self.retention)),
+        )
+        submission = Submission(
+            ledger,
+            machine,
+            queries,
+            self.layout,
+            max_queued=self.max_queued_per_user,
+            max_seconds=seconds(self.max_time),
+        )
+        wake = self.reconciler.wake
+        self.services: dict[str, Any] = {
+            "jobs": JobService(self.database, bus, machine, queries, submission, self.intake, wake),
+            "job_events": EventStreams(self.database, bus),
+            "job_logs": JobLogs(self.database, backend),
+            "reservations": Reservations(self.database, ledger, wake),
+        }
+        self.hub = HubClient(self.hub_api_url, self.hub_token)
+        self.hub_watch = HubWatch(self.database, ledger, self.hub, wake, self.hub_grace)
+        self._tasks = [asyncio.ensure_future(self.reconciler.run())]
+        if self.hub_seconds:
+            self._tasks.append(asyncio.ensure_future(self._watch_hub()))
+
+    async def _watch_hub(self) -> None:
+        while True:
+            await asyncio.sleep(self.hub_seconds)
+            try:
+                await self.hub_watch.check()
+            except GavipError as e:
+                log.warning("ledger not compared with the hub: %s", e.message)
+
+    def api(self) -> Api:
+        """Return the internal API."""
+        return make_api()
+
+    def settings(self) -> dict[str, Any]:
+        """Hand the services to the handlers."""
+        return self.services
+
+    async def check_ready(self) -> None:
+        """Refuse while the database does not answer or the reconciler does not run."""
+        await self.database.check()
+        if self._tasks[0].done():
+            raise Unavailable("The reconciler has stopped.", hint="Restart the service.")
+
+    async def teardown(self) -> None:
+        """Stop the background tasks; running jobs go on and are adopted at the next start."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.intake.close()
+        await self.hub.close()
+        await asyncio.to_thread(self.database.close)
+
+
+def _amount(memory: str, cpu: float) -> Amount:
+    return Amount.of(ResourceAmount(memory=memory_bytes(memory), cpu=cpu))

@@ -1,0 +1,1 @@
+"""HTTP of the job queue: parse, call a service, answer."""

@@ -1,0 +1,37 @@
+"""What the handlers of the job queue share: access to the services, by type."""
+
+from __future__ import annotations
+
+from gavip_web.handlers import ApiHandler
+from jobqueue.services.events import EventStreams
+from jobqueue.services.jobs import JobService
+from jobqueue.services.logs import JobLogs
+from jobqueue.services.reservations import Reservations
+
+
+class JobQueueHandler(ApiHandler):
+    """Base of all handlers here; services are put into the settings by the application."""
+
+    @property
+    def jobs(self) -> JobService:
+        """Jobs."""
+        service: JobService = self.settings["jobs"]
+        return service
+
+    @property
+    def job_events(self) -> EventStreams:
+        """Live events."""
+        service: EventStreams = self.settings["job_events"]
+        return service
+
+    @property
+    def job_logs(self) -> JobLogs:
+        """Output of jobs."""
+        service: JobLogs = self.settings["job_logs"]
+        return service
+
+    @property
+    def reservations(self) -> Reservations:
+        """The ledger's outside."""
+        service: Reservations = self.settings["reservations"]
+        return service

@@ -1,0 +1,55 @@
+"""The ledger: queue figures, pools, reservations."""
+
+from __future__ import annotations
+
+from gavip_api.errors import BadRequest
+from gavip_api.models import Pool, QueueState, Reservation, ReservationRequest
+from gavip_api.scopes import JOBQUEUE_RESERVE
+from gavip_web.openapi import operation
+
+from .base import JobQueueHandler
+from .jobs import ACT_FOR
+
+RESERVE = (JOBQUEUE_RESERVE,)
+
+
+class QueueHandler(JobQueueHandler):
+    """``/queue``."""
+
+    @operation("Show the queue in figures", scopes=ACT_FOR, response=QueueState)
+    async def get(self) -> None:
+        """Show capacity, what of it is used, and how many jobs wait and run."""
+        self.reply(await self.jobs.queue())
+
+
+class PoolHandler(JobQueueHandler):
+    """``/pools/{owner}``."""
+
+    @operation("Show a user's pool", scopes=ACT_FOR, response=Pool)
+    async def get(self, owner: str) -> None:
+        """Show a user's limit, what is used, and by what."""
+        self.reply(await self.jobs.pool(owner))
+
+
+class ReservationHandler(JobQueueHandler):
+    """``/reservations/{reservation}``; the id may hold a quoted slash."""
+
+    @operation(
+        "Reserve before starting something",
+        scopes=RESERVE,
+        request=ReservationRequest,
+        response=Reservation,
+        errors=(409, 503),
+    )
+    async def put(self, reservation: str) -> None:
+        """Reserve; idempotent. A refusal is answered with 200, state and reason, and is not kept."""
+        request = self.body(ReservationRequest)
+        if request.id != reservation:
+            raise BadRequest("The body's id is not that of the address.")
+        self.reply(await self.reservations.put(request))
+
+    @operation("Release", scopes=RESERVE, status=204, errors=(422, 503))
+    async def delete(self, reservation: str) -> None:
+        """Release; one that is gone is fine."""
+        await self.reservations.delete(reservation)
+        self.no_content()

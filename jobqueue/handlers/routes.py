@@ -1,0 +1,28 @@
+"""The routes of the internal API; ``docs/explanation/architecture.md`` has them as a table."""
+
+from __future__ import annotations
+
+from gavip_api import __version__
+from gavip_web.openapi import Api
+
+from . import events, jobs, ledger, runs
+
+
+def make_api() -> Api:
+    """Return the internal API."""
+    api = Api(
+        "GAVIP job queue",
+        __version__,
+        "Internal API between the platform's parts: ledger, jobs, progress. People and AVIs use the portal's.",
+    )
+    api.add("/jobs", jobs.JobsHandler)
+    api.add("/jobs/{job}", jobs.JobHandler)
+    api.add("/jobs/{job}/cancel", jobs.CancelHandler)
+    api.add("/jobs/{job}/log", jobs.LogHandler)
+    api.add("/jobs/{job}/events", events.JobEventsHandler)
+    api.add("/events", events.OwnerEventsHandler)
+    api.add("/queue", ledger.QueueHandler)
+    api.add("/pools/{owner}", ledger.PoolHandler)
+    api.add("/reservations/{reservation}", ledger.ReservationHandler)
+    api.add("/runs/{job}/progress", runs.ProgressHandler)
+    return api

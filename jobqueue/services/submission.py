@@ -1,0 +1,115 @@
+"""From a submission to a row, with every check repeated: the portal's word is not enough.
+
+Invariants: parameters obey their declaration; resources are computed here, from the declared
+expressions and the checked parameters; what could never run is refused now, not queued for ever.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from gavip_api import parameters, resources
+from gavip_api.enums import JobState
+from gavip_api.errors import LimitReached
+from gavip_api.models import Job, JobSubmission, Progress, utcnow
+from gavip_api.slugs import check_slug, new_id
+from gavip_spawner.layout import StateLayout, split_ref
+from jobqueue.amounts import Amount
+from jobqueue.storage import jobs
+from jobqueue.storage.orm import JobRow
+
+from .ledger import Ledger
+from .machine import JobMachine
+from .queries import Queries
+
+
+class Submission:
+    """Accepts jobs.
+
+    Parameters
+    ----------
+    ledger, machine, queries, layout
+        Parts it uses.
+    max_queued : int
+        Most jobs one user may have waiting.
+    max_seconds : int
+        Longest wall-clock limit a pipeline may declare.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        machine: JobMachine,
+        queries: Queries,
+        layout: StateLayout,
+        *,
+        max_queued: int,
+        max_seconds: int,
+    ) -> None:
+        self._ledger = ledger
+        self._machine = machine
+        self._queries = queries
+        self._layout = layout
+        self._max_queued = max_queued
+        self._max_seconds = max_seconds
+
+    def row(self, submission: JobSubmission) -> JobRow:
+        """Return the checked row of a submission, not stored yet.
+
+        Raises
+        ------
+        InvalidInput
+            With the faulty parameters, names or resources.
+        """
+        split_ref(submission.avi)
+        check_slug(submission.pipeline, "pipeline name")
+        self._layout.release(submission.release)
+        values = parameters.check(submission.spec.parameters, submission.parameters)
+        needs = submission.spec.resources
+        memory = resources.memory_bytes(needs.memory, values)
+        amount = Amount(memory, max(1, round(resources.cpu_cores(needs.cpu, values) * 1000)))
+        title = submission.spec.title or submission.pipeline
+        self._ledger.check_ever(amount, f"The pipeline {title!r}")
+        return JobRow(
+            id=new_id(),
+            owner=submission.owner.name,
+            owner_profile=submission.owner.model_dump(mode="json"),
+            avi=submission.avi,
+            release=submission.release,
+            template=submission.template.value,
+            pipeline=submission.pipeline,
+            title=title,
+            spec=submission.spec.model_dump(mode="json", by_alias=True),
+            parameters=values,
+            memory=amount.memory,
+            millicpu=amount.millicpu,
+            time_limit=min(resources.seconds(needs.time), self._max_seconds),
+            state=JobState.QUEUED.value,
+            attempt=0,
+            losses=0,
+            cancel_requested=False,
+            progress=Progress().model_dump(),
+            error=None,
+            product=None,
+            outputs={"files": []},
+            created=utcnow(),
+            started=None,
+            ended=None,
+        )
+
+    def store(self, session: Session, row: JobRow) -> Job:
+        """Store a row from :meth:`row` and return the job.
+
+        Raises
+        ------
+        LimitReached
+            If the owner has too many jobs waiting.
+        """
+        waiting = jobs.count(session, (JobState.QUEUED.value,), row.owner)
+        if waiting >= self._max_queued:
+            raise LimitReached(
+                f"You have {waiting} jobs waiting, and no more than {self._max_queued} are allowed.",
+                hint="Wait until some have run, or cancel some.",
+            )
+        self._machine.submit(session, row)
+        return self._queries.model(session, row)

@@ -1,0 +1,126 @@
+"""Queries on jobs and their attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from gavip_api.enums import JobState
+from gavip_api.errors import NotFound
+from jobqueue.amounts import Amount
+from jobqueue.schedulers import Candidate
+
+from .orm import AttemptRow, JobRow
+
+ACTIVE = (JobState.STARTING.value, JobState.RUNNING.value)
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """What a list of jobs is narrowed to; None narrows nothing.
+
+    Parameters
+    ----------
+    owner, avi, state : optional
+        Equal to these.
+    before : str, optional
+        Only jobs older than the one with this id.
+    """
+
+    owner: str | None = None
+    avi: str | None = None
+    state: tuple[JobState, ...] = ()
+    before: str | None = None
+
+
+def get(session: Session, job_id: str) -> JobRow:
+    """Return a job.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    """
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise NotFound(
+            "There is no such job.", hint="It may have been removed after its retention."
+        )
+    return row
+
+
+def attempt(session: Session, job: JobRow) -> AttemptRow:
+    """Return the present attempt of a job that was ever started."""
+    row = session.get(AttemptRow, (job.id, job.attempt))
+    if row is None:
+        raise NotFound("This job was not started yet.")
+    return row
+
+
+def attempts(session: Session, job_id: str) -> list[AttemptRow]:
+    """Return all attempts of a job."""
+    return list(session.scalars(select(AttemptRow).where(AttemptRow.job_id == job_id)))
+
+
+def find(session: Session, wanted: JobFilter, limit: int) -> list[JobRow]:
+    """Return at most `limit` jobs, newest first."""
+    query = select(JobRow)
+    if wanted.owner is not None:
+        query = query.where(JobRow.owner == wanted.owner)
+    if wanted.avi is not None:
+        query = query.where(JobRow.avi == wanted.avi)
+    if wanted.state:
+        query = query.where(JobRow.state.in_([s.value for s in wanted.state]))
+    if wanted.before is not None:
+        query = query.where(JobRow.id < wanted.before)
+    return list(session.scalars(query.order_by(JobRow.id.desc()).limit(limit)))
+
+
+def active(session: Session) -> list[JobRow]:
+    """Return the jobs that are starting or running, oldest first."""
+    return list(session.scalars(select(JobRow).where(JobRow.state.in_(ACTIVE)).order_by(JobRow.id)))
+
+
+def candidates(session: Session) -> Iterator[Candidate]:
+    """Yield the queued jobs in order of submission, lazily."""
+    query = (
+        select(JobRow.id, JobRow.owner, JobRow.memory, JobRow.millicpu)
+        .where(JobRow.state == JobState.QUEUED.value)
+        .order_by(JobRow.id)
+        .execution_options(yield_per=200)
+    )
+    for job_id, owner, memory, millicpu in session.execute(query):
+        yield Candidate(job_id, owner, Amount(memory, millicpu))
+
+
+def count(session: Session, state: tuple[str, ...], owner: str | None = None) -> int:
+    """Return how many jobs are in one of the states `state`."""
+    query = select(func.count()).select_from(JobRow).where(JobRow.state.in_(state))
+    if owner is not None:
+        query = query.where(JobRow.owner == owner)
+    return session.scalar(query) or 0
+
+
+def position(session: Session, job: JobRow) -> int:
+    """Return the place of a queued job in order of submission, from 1."""
+    query = (
+        select(func.count())
+        .select_from(JobRow)
+        .where(JobRow.state == JobState.QUEUED.value, JobRow.id <= job.id)
+    )
+    return session.scalar(query) or 1
+
+
+def ended_before(session: Session, when: datetime, limit: int) -> list[JobRow]:
+    """Return jobs that ended before `when`, oldest first."""
+    query = select(JobRow).where(JobRow.ended < when).order_by(JobRow.ended).limit(limit)
+    return list(session.scalars(query))
+
+
+def forget(session: Session, job_id: str) -> None:
+    """Delete a job with its attempts and history."""
+    session.execute(delete(JobRow).where(JobRow.id == job_id))
