@@ -63,7 +63,7 @@ class ResourceSpec(_Part):
         default="512M", description="bytes, a size, or an expression over parameters"
     )
     cpu: float | str = Field(
-        default=1, description="processor cores, or an expression over parameters"
+        default=1.0, description="processor cores, or an expression over parameters"
     )
     time: int | str = Field(
         default="1h", description="wall-clock limit: seconds or text such as `1h 30m`"

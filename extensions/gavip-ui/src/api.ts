@@ -1,0 +1,114 @@
+import { ApiError, toApiError } from "./errors";
+import type {
+  Instance,
+  InstanceRequest,
+  Job,
+  JobPage,
+  JobRequest,
+  Pool,
+  Problem,
+} from "./types";
+
+/** Typed calls of the public API. The browser's cookie says who asks; the XSRF token shows that a page of ours asks. */
+export class ApiClient {
+  constructor(
+    readonly base: string,
+    private readonly xsrf: () => string,
+  ) {}
+
+  instances(): Promise<Instance[]> {
+    return this.request("GET", "instances");
+  }
+
+  instance(id: string): Promise<Instance> {
+    return this.request("GET", `instances/${encodeURIComponent(id)}`);
+  }
+
+  startInstance(request: InstanceRequest): Promise<Instance> {
+    return this.request("POST", "instances", request);
+  }
+
+  stopInstance(id: string): Promise<void> {
+    return this.request("DELETE", `instances/${encodeURIComponent(id)}`);
+  }
+
+  jobs(query: { limit?: number; cursor?: string; avi?: string } = {}): Promise<JobPage> {
+    const search = new URLSearchParams();
+    for (const [key, value] of Object.entries(query)) search.set(key, String(value));
+    return this.request("GET", `jobs?${search}`);
+  }
+
+  job(id: string): Promise<Job> {
+    return this.request("GET", `jobs/${encodeURIComponent(id)}`);
+  }
+
+  submitJob(request: JobRequest): Promise<Job> {
+    return this.request("POST", "jobs", request);
+  }
+
+  cancelJob(id: string): Promise<Job> {
+    return this.request("POST", `jobs/${encodeURIComponent(id)}/cancel`);
+  }
+
+  /** The log from a byte offset, and where to go on. */
+  async log(id: string, offset: number): Promise<{ text: string; next: number }> {
+    const response = await this.send("GET", `jobs/${encodeURIComponent(id)}/log?offset=${offset}`);
+    const bytes = await response.arrayBuffer();
+    return { text: new TextDecoder().decode(bytes), next: offset + bytes.byteLength };
+  }
+
+  pool(): Promise<Pool> {
+    return this.request("GET", "pools/me");
+  }
+
+  contentUrl(path: string, inline = false): string {
+    const search = new URLSearchParams({ path });
+    if (inline) search.set("inline", "1");
+    return `${this.base}/files/content?${search}`;
+  }
+
+  url(path: string): string {
+    return `${this.base}/${path}`;
+  }
+
+  private async request<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const response = await this.send(method, path, body);
+    return (response.status === 204 ? undefined : await response.json()) as T;
+  }
+
+  private async send(method: string, path: string, body?: unknown): Promise<Response> {
+    const headers: Record<string, string> = { Accept: "application/json" };
+    if (method !== "GET") headers["X-XSRFToken"] = this.xsrf();
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    let response: Response;
+    try {
+      response = await fetch(this.url(path), {
+        method,
+        headers,
+        credentials: "same-origin",
+        redirect: "error",
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+    } catch (error) {
+      throw toApiError(error);
+    }
+    if (!response.ok) throw new ApiError(response.status, await problemOf(response));
+    return response;
+  }
+}
+
+async function problemOf(response: Response): Promise<Problem> {
+  if (!/json/.test(response.headers.get("Content-Type") ?? "")) {
+    return response.status >= 502
+      ? {
+          detail: "A part of the platform does not answer.",
+          hint: "It may be restarting: try again in a moment.",
+        }
+      : {};
+  }
+  try {
+    return (await response.json()) as Problem;
+  } catch {
+    return {};
+  }
+}

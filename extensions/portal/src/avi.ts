@@ -1,0 +1,70 @@
+import { errorBox, ParameterForm, part, replace, toApiError } from "@gavip/ui";
+import type { Page } from "./page";
+
+export function startAvi(page: Page): void {
+  const avi = page.root.dataset["avi"] ?? "";
+  for (const button of page.root.querySelectorAll<HTMLButtonElement>("button[data-open]")) {
+    button.addEventListener("click", () => void open(page, avi, button));
+  }
+  for (const form of page.root.querySelectorAll<HTMLFormElement>("form[data-pipeline]")) {
+    submitWith(page, avi, form);
+  }
+}
+
+async function open(page: Page, avi: string, button: HTMLButtonElement): Promise<void> {
+  const place = part("open-error", page.root);
+  replace(place);
+  button.disabled = true;
+  button.setAttribute("aria-busy", "true");
+  try {
+    const view = button.dataset["open"];
+    const instance = await page.api.startInstance(view ? { avi, view } : { avi });
+    // an instance that is already running opens at once
+    location.assign(
+      instance.state === "ready" && instance.url
+        ? instance.url
+        : `${page.prefix}instances/${instance.id}`,
+    );
+  } catch (error) {
+    replace(place, errorBox(toApiError(error), () => void open(page, avi, button)));
+    button.disabled = false;
+    button.removeAttribute("aria-busy");
+  }
+}
+
+function submitWith(page: Page, avi: string, element: HTMLFormElement): void {
+  const form = new ParameterForm(element);
+  const place = part("form-error", element);
+  const button = part<HTMLButtonElement>("submit", element);
+
+  element.addEventListener("reset", () => {
+    replace(place);
+    form.show({});
+  });
+
+  async function submit(): Promise<void> {
+    replace(place);
+    const { values, errors } = form.read();
+    if (Object.keys(errors).length > 0) {
+      form.show(errors);
+      return;
+    }
+    button.disabled = true;
+    try {
+      const pipeline = element.dataset["pipeline"] ?? "";
+      const job = await page.api.submitJob({ avi, pipeline, parameters: values });
+      location.assign(`${page.prefix}jobs/${job.id}`);
+    } catch (caught) {
+      const error = toApiError(caught);
+      const unplaced = form.show(error.fields);
+      const allPlaced = Object.keys(error.fields).length > 0 && unplaced.length === 0;
+      if (!allPlaced) replace(place, errorBox(error, () => void submit()));
+      button.disabled = false;
+    }
+  }
+
+  element.addEventListener("submit", (event) => {
+    event.preventDefault();
+    void submit();
+  });
+}

@@ -1,0 +1,24 @@
+import { localizeTimes } from "@gavip/ui";
+import { startAvi } from "./avi";
+import { startCatalogue } from "./catalogue";
+import { startHome } from "./home";
+import { startInstance } from "./instance";
+import { startInstances } from "./instances";
+import { startJob } from "./job";
+import { startJobs } from "./jobs";
+import { type Page, readPage } from "./page";
+
+const pages: Record<string, (page: Page) => void> = {
+  home: startHome,
+  catalogue: startCatalogue,
+  avi: startAvi,
+  jobs: startJobs,
+  job: startJob,
+  instances: startInstances,
+  instance: startInstance,
+};
+
+localizeTimes();
+const page = readPage();
+if (page) pages[page.name]?.(page);
+document.documentElement.dataset["ready"] = "true";

@@ -1,0 +1,149 @@
+"""``jobs``, ``events``, ``queue``, ``pools``: forwarded to jobqueue with the caller's identity."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gavip_api.enums import JobState
+from gavip_api.models import Job, JobEvent, JobPage, JobRequest, Model, Pool, QueueState
+from gavip_web.openapi import operation
+from gavip_web.sse import last_event_id
+
+from .base import PortalApiHandler
+
+
+class JobsQuery(Model):
+    """Which jobs to list."""
+
+    avi: str | None = Field(default=None, max_length=130, description="owner/name")
+    state: JobState | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str | None = Field(default=None, max_length=200, description="`next` of the last page")
+
+
+class LogQuery(Model):
+    """From where to read a log."""
+
+    offset: int = Field(default=0, ge=0, description="bytes")
+
+
+class JobsHandler(PortalApiHandler):
+    """All jobs of the caller."""
+
+    @operation("List jobs", query=JobsQuery, response=JobPage, errors=(503,), tags=("jobs",))
+    async def get(self) -> None:
+        """Return the caller's jobs, newest first; an AVI instance sees those of its AVI for its user."""
+        query = self.query(JobsQuery)
+        self.reply(
+            await self.services.jobs.list(
+                await self.principal(),
+                avi=query.avi,
+                state=query.state.value if query.state else None,
+                limit=query.limit,
+                cursor=query.cursor,
+            )
+        )
+
+    @operation(
+        "Submit a job",
+        request=JobRequest,
+        response=Job,
+        status=201,
+        errors=(404, 429, 503),
+        tags=("jobs",),
+    )
+    async def post(self) -> None:
+        """Run a pipeline with the given parameters; for an AVI instance the AVI is implied."""
+        who = await self.principal()
+        self.reply(await self.services.jobs.submit(who, self.body(JobRequest)), 201)
+
+
+class JobHandler(PortalApiHandler):
+    """One job."""
+
+    @operation("Show a job", response=Job, errors=(404, 503), tags=("jobs",))
+    async def get(self, job: str) -> None:
+        """Return state, progress, error and results."""
+        self.reply(await self.services.jobs.show(await self.principal(), job))
+
+
+class JobEventsHandler(PortalApiHandler):
+    """Live events of one job."""
+
+    @operation(
+        "Follow a job",
+        media="text/event-stream",
+        response=JobEvent,
+        errors=(404, 503),
+        tags=("jobs",),
+    )
+    async def get(self, job: str) -> None:
+        """Stream the job's history after ``Last-Event-ID``, then live; ends after the final state."""
+        events = await self.services.jobs.events(await self.principal(), job, last_event_id(self))
+        async with self.event_stream() as stream:
+            await stream.pump(events)
+
+
+class JobLogHandler(PortalApiHandler):
+    """Log of one job."""
+
+    @operation(
+        "Read a job's log",
+        query=LogQuery,
+        media="text/plain",
+        errors=(404, 503),
+        tags=("jobs",),
+    )
+    async def get(self, job: str) -> None:
+        """Return the log from a byte offset; ``X-Log-Size`` is its size in bytes."""
+        query = self.query(LogQuery)
+        text, size = await self.services.jobs.log(await self.principal(), job, query.offset)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        if size.isdigit():
+            self.set_header("X-Log-Size", size)
+        self.finish(text)
+
+
+class JobCancelHandler(PortalApiHandler):
+    """Cancels one job."""
+
+    @operation("Cancel a job", response=Job, errors=(404, 503), tags=("jobs",))
+    async def post(self, job: str) -> None:
+        """Cancel it; repeating is harmless, and a job that has ended stays as it is."""
+        self.reply(await self.services.jobs.cancel(await self.principal(), job))
+
+
+class EventsHandler(PortalApiHandler):
+    """Live events of all jobs."""
+
+    @operation(
+        "Follow all jobs",
+        media="text/event-stream",
+        response=JobEvent,
+        errors=(503,),
+        tags=("jobs",),
+    )
+    async def get(self) -> None:
+        """Stream the events of all jobs of the caller from now on."""
+        events = await self.services.jobs.own_events(await self.principal())
+        async with self.event_stream() as stream:
+            await stream.pump(events)
+
+
+class QueueHandler(PortalApiHandler):
+    """The queue."""
+
+    @operation("Show the queue", response=QueueState, errors=(503,), tags=("figures",))
+    async def get(self) -> None:
+        """Return the queue in figures."""
+        await self.principal()
+        self.reply(await self.services.jobs.queue())
+
+
+class PoolHandler(PortalApiHandler):
+    """The caller's pool."""
+
+    @operation("Show my pool", response=Pool, errors=(503,), tags=("figures",))
+    async def get(self) -> None:
+        """Return what the caller holds of the machine and how much they may."""
+        self.reply(await self.services.jobs.pool(await self.principal()))

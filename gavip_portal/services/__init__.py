@@ -1,0 +1,1 @@
+"""What the portal does, free of HTTP: each module one responsibility."""

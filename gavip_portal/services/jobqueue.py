@@ -1,0 +1,163 @@
+"""Client of jobqueue's internal API.
+
+Invariant: errors are ours; an answer of jobqueue that is an error keeps its code, message and hint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from gavip_api import errors
+from gavip_api.errors import GavipError, NotFound, Unavailable
+from gavip_api.models import Job, JobPage, JobSubmission, Pool, QueueState
+from gavip_web.logs import REQUEST_ID_HEADER, request_id
+from gavip_web.sse import ServerEvent, read_events
+
+_BY_CODE: dict[str, type[GavipError]] = {
+    kind.code: kind
+    for kind in (
+        errors.InvalidInput,
+        errors.BadRequest,
+        errors.NotFound,
+        errors.Conflict,
+        errors.TooLarge,
+        errors.LimitReached,
+        errors.Unavailable,
+    )
+}
+
+
+class JobqueueClient:
+    """Calls jobqueue as the portal.
+
+    Parameters
+    ----------
+    url : str
+        Base of the internal API, ending in ``/api/v1``.
+    token : str
+        The portal's hub token, with scope ``custom:jobqueue:act-for``.
+    transport : httpx.AsyncBaseTransport, optional
+        For tests.
+    """
+
+    def __init__(
+        self, url: str, token: str, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._base = url.rstrip("/")
+        self._client = httpx.AsyncClient(
+            headers={"Authorization": f"token {token}"},
+            timeout=httpx.Timeout(15.0, connect=3.0),
+            transport=transport,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._client.aclose()
+
+    async def submit(self, submission: JobSubmission) -> Job:
+        """Submit a job."""
+        answer = await self._call(
+            "POST",
+            "/jobs",
+            content=submission.model_dump_json(by_alias=True),
+            headers={"Content-Type": "application/json"},
+        )
+        return Job.model_validate_json(answer.content)
+
+    async def jobs(self, params: dict[str, Any]) -> JobPage:
+        """List jobs; `params` name the owner."""
+        answer = await self._call("GET", "/jobs", params=params)
+        return JobPage.model_validate_json(answer.content)
+
+    async def job(self, job_id: str) -> Job:
+        """Show a job of anybody; the caller checks whose it is."""
+        answer = await self._call("GET", f"/jobs/{quote(job_id, safe='')}")
+        return Job.model_validate_json(answer.content)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job."""
+        answer = await self._call("POST", f"/jobs/{quote(job_id, safe='')}/cancel")
+        return Job.model_validate_json(answer.content)
+
+    async def log(self, job_id: str, offset: int) -> tuple[bytes, str]:
+        """Return the log from a byte offset, and the size that jobqueue says it has."""
+        answer = await self._call(
+            "GET", f"/jobs/{quote(job_id, safe='')}/log", params={"offset": offset}
+        )
+        return answer.content, answer.headers.get("X-Log-Size", "")
+
+    async def queue(self) -> QueueState:
+        """Return the queue in figures."""
+        return QueueState.model_validate_json((await self._call("GET", "/queue")).content)
+
+    async def pool(self, owner: str) -> Pool:
+        """Return the pool of a user."""
+        answer = await self._call("GET", f"/pools/{quote(owner, safe='')}")
+        return Pool.model_validate_json(answer.content)
+
+    async def events(
+        self,
+        path: str,
+        params: dict[str, Any] | None = None,
+        last_id: str | None = None,
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """Yield the events of one of jobqueue's streams."""
+        stream = read_events(self._client, self._base + path, params=params, last_id=last_id)
+        try:
+            async for event in stream:
+                yield event
+        except httpx.HTTPStatusError as e:
+            raise _error(e.response) from None
+        finally:
+            await stream.aclose()
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, Any] | None = None,
+        content: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        sent = dict(headers or {})
+        if request_id.get():
+            sent[REQUEST_ID_HEADER] = request_id.get()
+        try:
+            answer = await self._client.request(
+                method, self._base + path, params=params, content=content, headers=sent
+            )
+        except httpx.TransportError as e:
+            raise Unavailable(
+                "The job queue does not answer.",
+                hint="It may be restarting: try again in a moment.",
+            ) from e
+        if answer.is_error:
+            raise _error(answer)
+        return answer
+
+
+def _error(answer: httpx.Response) -> GavipError:
+    try:
+        problem = answer.json()
+        kind = _BY_CODE.get(problem["code"])
+        message, hint = str(problem["detail"]), problem.get("hint")
+        detail = problem.get("errors")
+    except (ValueError, KeyError, TypeError):
+        kind, message, hint, detail = None, "", None, None
+    if kind is not None:
+        return kind(message, hint=hint, detail=detail if isinstance(detail, dict) else None)
+    if answer.status_code == 404:
+        return NotFound("There is no such job.")
+    # 401 and 403 are between the portal and jobqueue: the person can do nothing about them
+    return Unavailable(
+        "The job queue refuses to work with the portal."
+        if answer.status_code in (401, 403)
+        else f"The job queue failed (status {answer.status_code}).",
+        hint="Try again in a moment; if it stays, tell the operators.",
+    )

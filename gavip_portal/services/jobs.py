@@ -1,0 +1,187 @@
+"""Jobs on behalf of people and of AVI instances.
+
+Invariants: the owner is the principal's, never the request's; an instance reaches the jobs of its own AVI only; a job of
+somebody else does not exist for the asker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from gavip_api import parameters
+from gavip_api.errors import Forbidden, InvalidInput, NotFound
+from gavip_api.models import (
+    Job,
+    JobPage,
+    JobRequest,
+    JobSubmission,
+    Pool,
+    QueueState,
+    UserProfile,
+)
+from gavip_api.slugs import check_id
+from gavip_web.sse import ServerEvent
+
+from .catalogue import Catalogue
+from .jobqueue import JobqueueClient
+
+
+@dataclass(frozen=True)
+class Principal:
+    """For whom a request acts.
+
+    Attributes
+    ----------
+    owner : UserProfile
+        The person.
+    avi : str or None
+        ``owner/name`` when an instance of that AVI asks; None when the person does.
+    release : str or None
+        The instance's release: what an AVI submits runs the same code that the person sees.
+    """
+
+    owner: UserProfile
+    avi: str | None = None
+    release: str | None = None
+
+
+class Jobs:
+    """Submits, shows and cancels jobs.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Resolves releases and their declared parameters.
+    jobqueue : JobqueueClient
+        Where jobs live.
+    """
+
+    def __init__(self, catalogue: Catalogue, jobqueue: JobqueueClient) -> None:
+        self._catalogue = catalogue
+        self._queue = jobqueue
+
+    async def submit(self, who: Principal, request: JobRequest) -> Job:
+        """Resolve, check and submit a job.
+
+        Raises
+        ------
+        InvalidInput
+            Naming each faulty parameter.
+        NotFound
+            If there is no such AVI, release or pipeline.
+        Forbidden
+            If an instance asks for another AVI than its own.
+        """
+        avi = _avi(who, request.avi)
+        release = request.release
+        if release is None and who.avi is not None:
+            release = who.release
+        resolved = await self._catalogue.resolve(avi, release)
+        spec = resolved.manifest.pipelines.get(request.pipeline)
+        if spec is None:
+            names = ", ".join(resolved.manifest.pipelines) or "none"
+            raise NotFound(f"{avi} has no pipeline {request.pipeline!r}.", hint=f"It has: {names}.")
+        values = parameters.check(spec.parameters, request.parameters)
+        return await self._queue.submit(
+            JobSubmission(
+                owner=who.owner,
+                avi=avi,
+                release=resolved.sha,
+                template=resolved.manifest.template,
+                pipeline=request.pipeline,
+                spec=spec,
+                parameters=values,
+            )
+        )
+
+    async def list(
+        self,
+        who: Principal,
+        *,
+        avi: str | None = None,
+        state: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> JobPage:
+        """List the principal's jobs, newest first."""
+        params: dict[str, Any] = {"owner": who.owner.name, "limit": limit}
+        if who.avi is not None or avi is not None:
+            params["avi"] = _avi(who, avi)
+        if state is not None:
+            params["state"] = state
+        if cursor is not None:
+            params["cursor"] = cursor
+        return await self._queue.jobs(params)
+
+    async def show(self, who: Principal, job_id: str) -> Job:
+        """Show a job of the principal's.
+
+        Raises
+        ------
+        NotFound
+            If it does not exist, or is not theirs: the two cannot be told apart.
+        """
+        missing = NotFound("You have no such job.", hint="Look at your list of jobs.")
+        try:
+            job = await self._queue.job(check_id(job_id))
+        except (InvalidInput, NotFound):
+            raise missing from None
+        if job.owner != who.owner.name or (who.avi is not None and job.avi != who.avi):
+            raise missing
+        return job
+
+    async def cancel(self, who: Principal, job_id: str) -> Job:
+        """Cancel a job of the principal's; one that has ended stays as it is."""
+        return await self._queue.cancel((await self.show(who, job_id)).id)
+
+    async def log(self, who: Principal, job_id: str, offset: int) -> tuple[bytes, str]:
+        """Return a job's log from a byte offset, and its size as jobqueue says."""
+        return await self._queue.log((await self.show(who, job_id)).id, offset)
+
+    async def events(
+        self, who: Principal, job_id: str, last_id: int
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """Return the stream of a job's events, after the ownership check."""
+        job = await self.show(who, job_id)
+        return self._queue.events(
+            f"/jobs/{job.id}/events", last_id=str(last_id) if last_id else None
+        )
+
+    async def own_events(self, who: Principal) -> AsyncGenerator[ServerEvent, None]:
+        """Return the live stream of all events of the principal's jobs.
+
+        Raises
+        ------
+        Forbidden
+            If an instance asks: the stream spans all AVIs.
+        """
+        if who.avi is not None:
+            raise Forbidden(
+                "An AVI sees the events of its own jobs only.", hint="Follow jobs/{id}/events."
+            )
+        return self._queue.events("/events", params={"owner": who.owner.name})
+
+    async def queue(self) -> QueueState:
+        """Return the queue in figures."""
+        return await self._queue.queue()
+
+    async def pool(self, who: Principal) -> Pool:
+        """Return the principal's pool; an instance does not see what else its user runs."""
+        pool = await self._queue.pool(who.owner.name)
+        return pool.model_copy(update={"holders": ()}) if who.avi is not None else pool
+
+
+def _avi(who: Principal, asked: str | None) -> str:
+    if who.avi is not None:
+        if asked not in (None, who.avi):
+            raise Forbidden(
+                f"This AVI may not act for {str(asked)[:80]}.", hint="Leave out the AVI's name."
+            )
+        return who.avi
+    if asked is None:
+        raise InvalidInput(
+            "Name the AVI.", hint="Send `avi` as owner/name.", detail={"avi": "is required"}
+        )
+    return asked
