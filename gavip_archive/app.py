@@ -7,9 +7,9 @@ import json
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from socket import socket
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from tornado.httpserver import HTTPServer
@@ -23,7 +23,7 @@ from gavip_api.errors import GavipError
 from .adql.translate import Translator
 from .data.build import require_current
 from .engine.pool import Pool
-from .errors import DatabaseUnusable
+from .errors import AddressUnusable, DatabaseUnusable
 from .fetch import UploadFetcher
 from .limits import Limits
 from .queries import QueryService
@@ -40,6 +40,8 @@ log = logging.getLogger("gavip.archive")
 
 # Room for the other parts of a multipart request beside the uploaded tables
 _FORM_OVERHEAD = 2**20
+
+_SCRATCH = "scratch"
 
 
 class JsonFormatter(logging.Formatter):
@@ -74,37 +76,80 @@ class ArchiveApp(Application):
         "log-level": "Application.log_level",
     }
 
-    config_file = Unicode("", help="Python or JSON configuration file (traitlets). Default: none.").tag(config=True)
+    config_file = Unicode(
+        "", help="Python or JSON configuration file (traitlets). Default: none."
+    ).tag(config=True)
     database = Unicode("", help="The DuckDB file that `build` wrote. Required.").tag(config=True)
-    state = Unicode("archive-state", help="Folder of the jobs and their results; they outlive restarts. Default: archive-state.").tag(config=True)
-    host = Unicode("127.0.0.1", help="Address to listen on. Default: 127.0.0.1, this machine only.").tag(config=True)
-    port = Int(8090, min=0, max=65535, help="TCP port to listen on; 0 takes a free one. Default: 8090.").tag(config=True)
+    state = Unicode(
+        "archive-state",
+        help="Folder of the jobs and their results; they outlive restarts. Default: archive-state.",
+    ).tag(config=True)
+    host = Unicode(
+        "127.0.0.1", help="Address to listen on. Default: 127.0.0.1, this machine only."
+    ).tag(config=True)
+    port = Int(
+        8090, min=0, max=65535, help="TCP port to listen on; 0 takes a free one. Default: 8090."
+    ).tag(config=True)
     public_url = Unicode(
-        "", help="URL of /tap as clients see it, behind a proxy for example. Default: http://HOST:PORT/tap."
+        "",
+        help="URL of /tap as clients see it, behind a proxy for example. Default: http://HOST:PORT/tap.",
     ).tag(config=True)
-    max_rows = Int(1_000_000, min=1, help="Most rows of one result; MAXREC cannot exceed it. Default: 1000000.").tag(config=True)
+    max_rows = Int(
+        1_000_000, min=1, help="Most rows of one result; MAXREC cannot exceed it. Default: 1000000."
+    ).tag(config=True)
     query_memory = Int(
-        512 * 2**20, min=32 * 2**20, help="Most memory one query may use in the database, in bytes. Default: 512 MiB."
+        512 * 2**20,
+        min=32 * 2**20,
+        help="Most memory one query may use in the database, in bytes. Default: 512 MiB.",
     ).tag(config=True)
-    query_threads = Int(2, min=1, max=256, help="Processor threads of one query. Default: 2.").tag(config=True)
-    workers = Int(3, min=1, max=64, help="Queries that run at once; jobs use all but one. Default: 3.").tag(config=True)
-    queue_length = Int(64, min=0, help="Queries that may wait for a worker; more are refused. Default: 64.").tag(config=True)
-    sync_timeout = Int(60, min=1, help="Longest synchronous query, waiting included, in seconds. Default: 60.").tag(config=True)
-    execution_duration = Int(600, min=1, help="Longest run of a job unless it asks otherwise, in seconds. Default: 600.").tag(config=True)
-    max_execution_duration = Int(3600, min=1, help="Longest run a job may ask for, in seconds. Default: 3600.").tag(config=True)
-    retention = Int(86_400, min=60, help="How long a job is kept unless it asks otherwise, in seconds. Default: one day.").tag(config=True)
-    max_retention = Int(7 * 86_400, min=60, help="How long a job may ask to be kept, in seconds. Default: one week.").tag(config=True)
-    sweep_interval = Int(60, min=1, help="How often jobs past their destruction are removed, in seconds. Default: 60.").tag(config=True)
-    max_jobs = Int(5_000, min=1, help="Jobs kept at once, finished ones included. Default: 5000.").tag(config=True)
-    upload_bytes = Int(32 * 2**20, min=1024, help="Largest uploaded table, in bytes. Default: 32 MiB.").tag(config=True)
-    upload_rows = Int(500_000, min=1, help="Most rows of an uploaded table. Default: 500000.").tag(config=True)
+    query_threads = Int(2, min=1, max=256, help="Processor threads of one query. Default: 2.").tag(
+        config=True
+    )
+    workers = Int(
+        3, min=1, max=64, help="Queries that run at once; jobs use all but one. Default: 3."
+    ).tag(config=True)
+    queue_length = Int(
+        64, min=0, help="Queries that may wait for a worker; more are refused. Default: 64."
+    ).tag(config=True)
+    sync_timeout = Int(
+        60, min=1, help="Longest synchronous query, waiting included, in seconds. Default: 60."
+    ).tag(config=True)
+    execution_duration = Int(
+        600, min=1, help="Longest run of a job unless it asks otherwise, in seconds. Default: 600."
+    ).tag(config=True)
+    max_execution_duration = Int(
+        3600, min=1, help="Longest run a job may ask for, in seconds. Default: 3600."
+    ).tag(config=True)
+    retention = Int(
+        86_400,
+        min=60,
+        help="How long a job is kept unless it asks otherwise, in seconds. Default: one day.",
+    ).tag(config=True)
+    max_retention = Int(
+        7 * 86_400, min=60, help="How long a job may ask to be kept, in seconds. Default: one week."
+    ).tag(config=True)
+    sweep_interval = Int(
+        60,
+        min=1,
+        help="How often jobs past their destruction are removed, in seconds. Default: 60.",
+    ).tag(config=True)
+    max_jobs = Int(
+        5_000, min=1, help="Jobs kept at once, finished ones included. Default: 5000."
+    ).tag(config=True)
+    upload_bytes = Int(
+        32 * 2**20, min=1024, help="Largest uploaded table, in bytes. Default: 32 MiB."
+    ).tag(config=True)
+    upload_rows = Int(500_000, min=1, help="Most rows of an uploaded table. Default: 500000.").tag(
+        config=True
+    )
     upload_urls = List(
         Unicode(),
         help="URL prefixes that uploads may be fetched from, such as https://data.example.org/tables/."
         " Default: none, so that the service never fetches a URL for a stranger.",
     ).tag(config=True)
     list_jobs = Bool(
-        False, help="Whether GET /async lists the jobs of everybody. Default: false, for jobs have no owners."
+        False,
+        help="Whether GET /async lists the jobs of everybody. Default: false, for jobs have no owners.",
     ).tag(config=True)
 
     @default("log_level")
@@ -123,7 +168,12 @@ class ArchiveApp(Application):
     def _valid_upload_urls(self, proposal: Any) -> list[str]:
         for value in proposal["value"]:
             parts = urlsplit(value)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            if (
+                parts.scheme not in ("http", "https")
+                or not parts.hostname
+                or parts.username
+                or parts.query
+            ):
                 raise TraitError(f"upload_urls must hold http or https URL prefixes, not {value!r}")
         return list(proposal["value"])
 
@@ -138,8 +188,10 @@ class ArchiveApp(Application):
         root = logging.getLogger()
         root.handlers[:] = [handler]
         root.setLevel(logging.WARNING)
-        log.setLevel(self.log_level)
-        logging.getLogger("tornado.access").setLevel(logging.CRITICAL)  # our handlers say what went wrong
+        log.setLevel(cast("int | str", self.log_level))
+        logging.getLogger("tornado.access").setLevel(
+            logging.CRITICAL
+        )  # our handlers say what went wrong
 
     def limits(self) -> Limits:
         """Return the options as one value."""
@@ -161,60 +213,75 @@ class ArchiveApp(Application):
 
     def start(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        asyncio.run(self.serve())
+        state = self.prepare()
+        asyncio.run(self.serve(state, self.listen()))
 
-    async def serve(self, ready: Callable[[str], Awaitable[None]] | None = None) -> None:
-        """Serve until told to stop.
-
-        Parameters
-        ----------
-        ready : coroutine function, optional
-            Awaited with the base URL once requests are answered.
+    def prepare(self) -> Path:
+        """Check the database and create the state folder; return the folder.
 
         Raises
         ------
         DatabaseUnusable
-            When the database is missing or outdated, or the port is taken.
+            When the database is missing or outdated.
         """
         if not self.database:
-            raise DatabaseUnusable("no database is named", hint="Write serve --db PATH/archive.duckdb")
-        database = Path(self.database).absolute()
-        require_current(database)
-        limits = self.limits()
+            raise DatabaseUnusable(
+                "no database is named", hint="Write serve --db PATH/archive.duckdb"
+            )
+        require_current(Path(self.database).absolute())
         state = Path(self.state).absolute()
-        scratch = state / "scratch"
-        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (state / _SCRATCH).mkdir(parents=True, exist_ok=True, mode=0o700)
+        return state
 
-        pool = Pool(database, limits)
+    def listen(self) -> list[socket]:
+        """Bind the address.
+
+        Raises
+        ------
+        AddressUnusable
+            When it is taken.
+        """
+        try:
+            return bind_sockets(self.port, self.host)
+        except OSError as error:
+            raise AddressUnusable(
+                f"{self.host}:{self.port} cannot be listened on: {error.strerror}",
+                hint="Choose another --port.",
+            ) from error
+
+    async def serve(self, state: Path, sockets: list[socket]) -> None:
+        """Serve until told to stop.
+
+        Parameters
+        ----------
+        state : Path
+            The state folder.
+        sockets : list of socket
+            Bound sockets.
+        """
+        limits = self.limits()
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+
+        pool = Pool(Path(self.database), limits)
         queries = QueryService(pool, Translator(load_tableset()), limits)
         fetcher = UploadFetcher(self.upload_urls, limits)
         jobs = JobService(JobStore(state), queries, fetcher, limits)
-
-        server = HTTPServer(
-            WebApplication(), max_body_size=limits.upload_bytes + _FORM_OVERHEAD, max_header_size=256 * 1024
+        base = self.public_url or f"http://{self.host}:{sockets[0].getsockname()[1]}/tap"
+        archive = Archive(
+            base, limits, load_tableset(), queries, jobs, fetcher, state / _SCRATCH, self.list_jobs
         )
-        try:
-            sockets = bind_sockets(self.port, self.host)
-        except OSError as error:
-            pool.close()
-            raise DatabaseUnusable(
-                f"{self.host}:{self.port} cannot be listened on: {error.strerror}", hint="Choose another --port."
-            ) from error
-        port = sockets[0].getsockname()[1]
-        base = self.public_url or f"http://{self.host}:{port}/tap"
-        archive = Archive(base, limits, load_tableset(), queries, jobs, fetcher, scratch, self.list_jobs)
-        server.request_callback = web_application(archive)
-
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+        server = HTTPServer(
+            web_application(archive),
+            max_body_size=limits.upload_bytes + _FORM_OVERHEAD,
+            max_header_size=256 * 1024,
+        )
         await jobs.start()
         server.add_sockets(sockets)
         sweeper = asyncio.create_task(self._sweep(jobs))
         log.info("ready url=%s", base)
-        if ready:
-            await ready(base)
         await stopped.wait()
         log.info("stopping")
         server.stop()

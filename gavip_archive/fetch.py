@@ -19,7 +19,11 @@ _TIMEOUT = 20.0
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int | None]:
-    return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme.lower())
+    return (
+        parts.scheme.lower(),
+        (parts.hostname or "").lower(),
+        parts.port or _DEFAULT_PORTS.get(parts.scheme.lower()),
+    )
 
 
 class UploadFetcher:
@@ -61,10 +65,19 @@ class UploadFetcher:
         except ValueError as error:
             raise UploadError("The address of an upload is malformed.") from error
         path = unquote(parts.path)
-        clean = ".." not in path.split("/") and "\\" not in path and parts.username is None and parts.password is None
+        clean = (
+            ".." not in path.split("/")
+            and "\\" not in path
+            and parts.username is None
+            and parts.password is None
+        )
         for prefix in self._allowed:
             folder = prefix.path if prefix.path.endswith("/") else f"{prefix.path}/"
-            if clean and origin == _origin(prefix) and (path == prefix.path or path.startswith(folder) or folder == "/"):
+            if (
+                clean
+                and origin == _origin(prefix)
+                and (path == prefix.path or path.startswith(folder) or folder == "/")
+            ):
                 return
         raise UploadError(
             "This archive does not fetch tables from that address.",
@@ -83,12 +96,18 @@ class UploadFetcher:
         client = AsyncHTTPClient(force_instance=True, max_body_size=self._limits.upload_bytes)
         try:
             answer = await client.fetch(
-                HTTPRequest(url, follow_redirects=False, connect_timeout=_TIMEOUT, request_timeout=_TIMEOUT)
+                HTTPRequest(
+                    url, follow_redirects=False, connect_timeout=_TIMEOUT, request_timeout=_TIMEOUT
+                )
             )
         except HTTPClientError as error:
-            raise UploadError(f"The table to upload cannot be fetched: status {error.code}.") from error
+            raise UploadError(
+                f"The table to upload cannot be fetched: status {error.code}."
+            ) from error
         except (OSError, ValueError) as error:
-            raise UploadError("The table to upload cannot be fetched: its server does not answer.") from error
+            raise UploadError(
+                "The table to upload cannot be fetched: its server does not answer."
+            ) from error
         finally:
             client.close()
         return answer.body

@@ -1,7 +1,7 @@
 """The parameters of TAP, DALI and UWS requests: reading, checking, nothing else.
 
-Invariants: names are compared without case (DALI 1.1, section 2.4); a single-valued parameter given twice with different
-values is refused rather than guessed.
+Invariants: names are compared without case (DALI 1.1, section 2.4); a single-valued parameter given twice with
+different values is refused rather than guessed.
 """
 
 from __future__ import annotations
@@ -98,15 +98,22 @@ def read_query(pairs: Pairs) -> QueryParameters:
     pairs = list(pairs)
     request = single(pairs, "REQUEST")
     if request and request.lower() != "doquery":
-        raise ParameterError(f"REQUEST={request} is not supported.", hint="Leave it out, or write REQUEST=doQuery.")
+        raise ParameterError(
+            f"REQUEST={request} is not supported.", hint="Leave it out, or write REQUEST=doQuery."
+        )
     language = single(pairs, "LANG")
     if not language:
         raise ParameterError("The parameter LANG is missing.", hint="Write LANG=ADQL.")
     if not _LANGUAGES.match(language.upper()):
-        raise ParameterError(f"The query language {language} is not supported.", hint="Write LANG=ADQL.")
+        raise ParameterError(
+            f"The query language {language} is not supported.", hint="Write LANG=ADQL."
+        )
     query = single(pairs, "QUERY")
     if not query:
-        raise ParameterError("The parameter QUERY is missing.", hint="Write QUERY=SELECT TOP 10 * FROM gaiadr3.gaia_source")
+        raise ParameterError(
+            "The parameter QUERY is missing.",
+            hint="Write QUERY=SELECT TOP 10 * FROM gaiadr3.gaia_source",
+        )
     response_format = single(pairs, "RESPONSEFORMAT") or single(pairs, "FORMAT")
     find_format(response_format)
     run_id = single(pairs, "RUNID")
@@ -141,14 +148,24 @@ def read_uploads(pairs: Pairs) -> tuple[UploadReference, ...]:
             table, comma, uri = item.partition(",")
             name = table.strip().removeprefix("TAP_UPLOAD.").removeprefix("tap_upload.")
             if not comma or not uri.strip():
-                raise ParameterError(f"UPLOAD={item} is malformed.", hint="Write UPLOAD=name,param:file")
+                raise ParameterError(
+                    f"UPLOAD={item} is malformed.", hint="Write UPLOAD=name,param:file"
+                )
             if not TABLE_NAME.match(name):
-                raise ParameterError(f"“{name}” cannot be the name of an uploaded table.", hint="Use letters, digits and _.")
+                raise ParameterError(
+                    f"“{name}” cannot be the name of an uploaded table.",
+                    hint="Use letters, digits and _.",
+                )
             if any(name.lower() == each.table.lower() for each in references):
                 raise ParameterError(f"The upload {name} is given twice.")
             reference = UploadReference(name, uri.strip())
-            if reference.inline_name is None and not re.match(r"https?://", reference.uri, re.IGNORECASE):
-                raise ParameterError(f"The upload {name} has an unsupported address.", hint="Use param:NAME or an http(s) URL.")
+            if reference.inline_name is None and not re.match(
+                r"https?://", reference.uri, re.IGNORECASE
+            ):
+                raise ParameterError(
+                    f"The upload {name} has an unsupported address.",
+                    hint="Use param:NAME or an http(s) URL.",
+                )
             references.append(reference)
     if len(references) > MAX_UPLOADS:
         raise ParameterError(f"More than {MAX_UPLOADS} tables are uploaded.")
@@ -166,8 +183,14 @@ def read_time(value: str, name: str) -> datetime:
     try:
         moment = datetime.fromisoformat(re.sub(r"Z$", "+00:00", value.strip()))
     except ValueError as error:
-        raise ParameterError(f"{name}={value} is not a time.", hint="Write it like 2026-12-31T23:59:59Z.") from error
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+        raise ParameterError(
+            f"{name}={value} is not a time.", hint="Write it like 2026-12-31T23:59:59Z."
+        ) from error
+    return (
+        moment.replace(tzinfo=timezone.utc)
+        if moment.tzinfo is None
+        else moment.astimezone(timezone.utc)
+    )
 
 
 def read_whole(value: str, name: str) -> int:

@@ -112,7 +112,8 @@ class QueryService:
         if parameters.max_rows is not None:
             limit = min(limit, parameters.max_rows)
         uploads: dict[str, Upload] = {
-            name.lower(): read_votable(name, content, self._limits) for name, content in contents.items()
+            name.lower(): read_votable(name, content, self._limits)
+            for name, content in contents.items()
         }
         tables = {name: replace(upload.table, name=name) for name, upload in uploads.items()}
         translation = self._translator.translate(parameters.query, limit=limit + 1, uploads=tables)

@@ -145,7 +145,9 @@ def _column(key: str, entry: list[Any], standard: bool) -> Column:
 
 
 def _table(schema: str, name: str, entry: dict[str, Any]) -> Table:
-    columns = tuple(_column(key, value, schema == "tap_schema") for key, value in entry["columns"].items())
+    columns = tuple(
+        _column(key, value, schema == "tap_schema") for key, value in entry["columns"].items()
+    )
     keys = tuple(
         ForeignKey(key["to"], tuple(key["columns"].items()), key.get("description"))
         for key in entry.get("keys", ())
@@ -156,7 +158,7 @@ def _table(schema: str, name: str, entry: dict[str, Any]) -> Table:
 @cache
 def load_tableset() -> Tableset:
     """Return the metadata of ``tableset.yaml``."""
-    text = resources.files(__package__).joinpath("data", "tableset.yaml").read_text("utf-8")
+    text = resources.files(__package__).joinpath("data/tableset.yaml").read_text("utf-8")
     schemas = yaml.safe_load(text)["schemas"]
     return Tableset(
         tuple(

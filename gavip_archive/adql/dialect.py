@@ -9,13 +9,13 @@ that ADQL does not have is refused by :func:`check_grammar` even when the parser
 
 from __future__ import annotations
 
-from sqlglot import exp
+from typing import Any, ClassVar
+
+from sqlglot import exp, parser, tokens
 from sqlglot.dialects.dialect import Dialect, NormalizationStrategy
 from sqlglot.errors import ParseError, SqlglotError
-from sqlglot.parser import Parser
-from sqlglot.tokens import Tokenizer, TokenType
 
-from ..errors import ADQLError
+from gavip_archive.errors import ADQLError
 
 
 class ADQL(Dialect):
@@ -25,21 +25,21 @@ class ADQL(Dialect):
     NORMALIZATION_STRATEGY = NormalizationStrategy.CASE_INSENSITIVE
     NULL_ORDERING = "nulls_are_last"
 
-    class Tokenizer(Tokenizer):
+    class Tokenizer(tokens.Tokenizer):
         """SQL-92 tokens plus TOP."""
 
-        KEYWORDS = {**Tokenizer.KEYWORDS, "TOP": TokenType.TOP}
+        KEYWORDS = {**tokens.Tokenizer.KEYWORDS, "TOP": tokens.TokenType.TOP}  # type: ignore[attr-defined]
 
-    class Parser(Parser):
+    class Parser(parser.Parser):
         """A parser that knows no functions but CAST: all others are plain calls."""
 
-        FUNCTIONS = {}
-        FUNCTION_PARSERS = {"CAST": Parser.FUNCTION_PARSERS["CAST"]}
-        NO_PAREN_FUNCTIONS = {}
-        NO_PAREN_FUNCTION_PARSERS = {"CASE": Parser.NO_PAREN_FUNCTION_PARSERS["CASE"]}
+        FUNCTIONS: ClassVar[dict[str, Any]] = {}
+        FUNCTION_PARSERS = {"CAST": parser.Parser.FUNCTION_PARSERS["CAST"]}
+        NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}
+        NO_PAREN_FUNCTION_PARSERS = {"CASE": parser.Parser.NO_PAREN_FUNCTION_PARSERS["CASE"]}
 
 
-_ALLOWED: frozenset[type[exp.Expression]] = frozenset(
+_ALLOWED: frozenset[type[exp.Expr]] = frozenset(
     {
         # query structure
         exp.Select,
@@ -137,20 +137,27 @@ def parse(query: str) -> exp.Query:
     except ParseError as error:
         raise _syntax_error(error) from error
     except SqlglotError as error:  # the tokenizer's: an unfinished string or comment
-        raise ADQLError("The query has an unfinished string, name or comment.", hint="Close every quote.") from error
+        raise ADQLError(
+            "The query has an unfinished string, name or comment.", hint="Close every quote."
+        ) from error
     except RecursionError as error:
         raise ADQLError("The query is nested too deeply.", hint="Use fewer parentheses.") from error
     if len(trees) != 1 and any(tree is not None for tree in trees[1:]):
         raise ADQLError(
-            "There is text after the semicolon.", hint="Send one query at a time; nothing was executed."
+            "There is text after the semicolon.",
+            hint="Send one query at a time; nothing was executed.",
         )
     tree = trees[0] if trees else None
     if tree is None:
-        raise ADQLError("The query is empty.", hint="For example: SELECT TOP 10 * FROM gaiadr3.gaia_source")
+        raise ADQLError(
+            "The query is empty.", hint="For example: SELECT TOP 10 * FROM gaiadr3.gaia_source"
+        )
     while isinstance(tree, exp.Subquery) and not tree.alias:
         tree = tree.this
     if not isinstance(tree, (exp.Select, exp.SetOperation)):
-        raise ADQLError("The query does not start with SELECT.", hint="ADQL only reads: SELECT … FROM …")
+        raise ADQLError(
+            "The query does not start with SELECT.", hint="ADQL only reads: SELECT … FROM …"
+        )
     try:
         check_grammar(tree)
     except RecursionError as error:
@@ -166,11 +173,12 @@ def _syntax_error(error: ParseError) -> ADQLError:
     place = f" (line {line}, column {column})" if line else ""
     return ADQLError(
         f"ADQL syntax error{where}{place}.",
-        hint="Check the keyword order (SELECT TOP n … FROM … WHERE … GROUP BY … HAVING … ORDER BY …), commas and parentheses.",
+        hint="Check commas, parentheses and the order of the keywords:"
+        " SELECT TOP n … FROM … WHERE … GROUP BY … HAVING … ORDER BY …",
     )
 
 
-def check_grammar(tree: exp.Expression) -> None:
+def check_grammar(tree: exp.Expr) -> None:
     """Refuse everything that is not ADQL.
 
     Raises
@@ -198,11 +206,22 @@ def check_grammar(tree: exp.Expression) -> None:
 
 def _check_select(node: exp.Select) -> None:
     if not node.expressions:
-        raise ADQLError("ADQL syntax error: nothing is selected.", hint="Name columns, or write SELECT * FROM …")
+        raise ADQLError(
+            "ADQL syntax error: nothing is selected.", hint="Name columns, or write SELECT * FROM …"
+        )
     for value in node.find_all(exp.Distinct):
         if value.args.get("on"):
             raise ADQLError("DISTINCT ON is not part of ADQL.")
-    for clause in ("hint", "into", "laterals", "windows", "qualify", "sample", "settings", "connect"):
+    for clause in (
+        "hint",
+        "into",
+        "laterals",
+        "windows",
+        "qualify",
+        "sample",
+        "settings",
+        "connect",
+    ):
         if node.args.get(clause):
             raise ADQLError(f"{clause.upper()} is not part of ADQL.")
 
@@ -211,6 +230,6 @@ def _is_row_count(value: object) -> bool:
     return isinstance(value, exp.Literal) and not value.is_string and str(value.this).isdigit()
 
 
-def _excerpt(node: exp.Expression) -> str:
+def _excerpt(node: exp.Expr) -> str:
     text = node.sql(dialect=ADQL, comments=False)
     return text if len(text) <= 60 else text[:57] + "…"

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from .geometry import call, number
 
-Build = Callable[[list[exp.Expression]], exp.Expression]
+Build = Callable[[list[exp.Expr]], exp.Expr]
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,12 @@ class Function:
 
 
 def _same(name: str, least: int, most: int | None = None, *, aggregate: bool = False) -> Function:
-    return Function(least, least if most is None else most, lambda values: call(name, *values), aggregate)
+    return Function(
+        least, least if most is None else most, lambda values: call(name, *values), aggregate
+    )
 
 
-def _truncate(values: list[exp.Expression]) -> exp.Expression:
+def _truncate(values: list[exp.Expr]) -> exp.Expr:
     if len(values) == 1:
         return call("trunc", values[0])
     scale = call("pow", number(10.0), values[1])
@@ -38,7 +40,7 @@ def _truncate(values: list[exp.Expression]) -> exp.Expression:
     return exp.Div(this=call("trunc", scaled), expression=scale.copy(), typed=False, safe=False)
 
 
-def _round(values: list[exp.Expression]) -> exp.Expression:
+def _round(values: list[exp.Expr]) -> exp.Expr:
     digits = values[1] if len(values) > 1 else exp.Literal.number(0)
     return call("round", values[0], exp.Cast(this=digits.copy(), to=exp.DataType.build("INT")))
 
@@ -80,7 +82,9 @@ FUNCTIONS: dict[str, Function] = {
     "SUM": _same("sum", 1, aggregate=True),
 }
 
-GEOMETRY_FUNCTIONS = frozenset({"CONTAINS", "INTERSECTS", "DISTANCE", "AREA", "COORD1", "COORD2", "COORDSYS", "CENTROID"})
+GEOMETRY_FUNCTIONS = frozenset(
+    {"CONTAINS", "INTERSECTS", "DISTANCE", "AREA", "COORD1", "COORD2", "COORDSYS", "CENTROID"}
+)
 
 # Functions whose result is whole when their first argument is (MOD needs both, which integers give)
 KEEPS_INTEGER = frozenset({"ABS", "MAX", "MIN", "SUM", "MOD", "COALESCE"})

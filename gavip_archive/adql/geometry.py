@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlglot import exp
 
-from ..errors import ADQLError
+from gavip_archive.errors import ADQLError
 
 # Angular separation by the haversine formula: well conditioned at small angles, unlike the law of cosines
 # (Sinnott 1984, Sky & Telescope 68, 159). The range of declinations comes first so that DuckDB skips row groups.
@@ -31,10 +31,23 @@ MACROS = (
     """CREATE MACRO adql_tangent_x(ra, "dec", ra0, dec0) AS
            cos(radians("dec")) * sin(radians(ra - ra0)) / adql_tangent_cos(ra, "dec", ra0, dec0)""",
     """CREATE MACRO adql_tangent_y(ra, "dec", ra0, dec0) AS (cos(radians(dec0)) * sin(radians("dec"))
-           - sin(radians(dec0)) * cos(radians("dec")) * cos(radians(ra - ra0))) / adql_tangent_cos(ra, "dec", ra0, dec0)""",
+           - sin(radians(dec0)) * cos(radians("dec")) * cos(radians(ra - ra0)))
+           / adql_tangent_cos(ra, "dec", ra0, dec0)""",
 )
 
-_ICRS_WORDS = frozenset({"", "ICRS", "UNKNOWN", "UNKNOWNFRAME", "BARYCENTER", "GEOCENTER", "UNKNOWNREFPOS", "SPHERICAL2", "J2000"})
+_ICRS_WORDS = frozenset(
+    {
+        "",
+        "ICRS",
+        "UNKNOWN",
+        "UNKNOWNFRAME",
+        "BARYCENTER",
+        "GEOCENTER",
+        "UNKNOWNREFPOS",
+        "SPHERICAL2",
+        "J2000",
+    }
+)
 _MARGIN = 1e-9  # degrees: keeps points on a polygon's vertices inside its bounding circle
 
 
@@ -42,8 +55,8 @@ _MARGIN = 1e-9  # degrees: keeps points on a polygon's vertices inside its bound
 class Point:
     """A position: two SQL expressions in degrees."""
 
-    ra: exp.Expression
-    dec: exp.Expression
+    ra: exp.Expr
+    dec: exp.Expr
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class Circle:
     """A cone around a point; the radius is an SQL expression in degrees."""
 
     centre: Point
-    radius: exp.Expression
+    radius: exp.Expr
 
 
 @dataclass(frozen=True)
@@ -66,18 +79,20 @@ Geometry = Point | Circle | Polygon
 CONSTRUCTORS = frozenset({"POINT", "CIRCLE", "BOX", "POLYGON"})
 
 
-def number(value: float) -> exp.Expression:
+def number(value: float) -> exp.Expr:
     """Return a DOUBLE literal."""
-    literal = exp.Literal.number(repr(abs(float(value))) if "e" in repr(value) else f"{abs(float(value))!r}e0")
+    literal = exp.Literal.number(
+        repr(abs(float(value))) if "e" in repr(value) else f"{abs(float(value))!r}e0"
+    )
     return exp.Neg(this=literal) if value < 0 else literal
 
 
-def call(name: str, *arguments: exp.Expression) -> exp.Anonymous:
+def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
     """Return a call of a DuckDB function or macro."""
     return exp.Anonymous(this=name, expressions=[argument.copy() for argument in arguments])
 
 
-def constant(node: exp.Expression) -> float | None:
+def constant(node: exp.Expr) -> float | None:
     """Return the value of a constant numeric expression, or None."""
     if isinstance(node, exp.Literal) and not node.is_string:
         return float(node.this)
@@ -100,12 +115,12 @@ def constant(node: exp.Expression) -> float | None:
     return None
 
 
-def read_geometry(node: exp.Expression) -> Geometry:
+def read_geometry(node: exp.Expr) -> Geometry:
     """Read POINT, CIRCLE, BOX or POLYGON (ADQL 2.0, section 2.4; ADQL 2.1, section 4.2).
 
     Parameters
     ----------
-    node : sqlglot.exp.Expression
+    node : sqlglot.exp.Expr
         The call, its arguments already SQL.
 
     Raises
@@ -125,27 +140,37 @@ def read_geometry(node: exp.Expression) -> Geometry:
             raise ADQLError("POINT takes right ascension and declination: POINT(ra, dec).")
         return Point(*arguments)
     if name == "CIRCLE":
-        *centre, radius = arguments or [exp.Null()]
-        return Circle(_one_point(centre, "CIRCLE takes a centre and a radius: CIRCLE(ra, dec, radius)."), radius)
+        *middle, radius = arguments or [exp.Null()]
+        return Circle(
+            _one_point(middle, "CIRCLE takes a centre and a radius: CIRCLE(ra, dec, radius)."),
+            radius,
+        )
     if name == "BOX":
         if len(arguments) < 3:
-            raise ADQLError("BOX takes a centre, a width and a height: BOX(ra, dec, width, height).")
-        centre = _one_point(arguments[:-2], "BOX takes a centre, a width and a height: BOX(ra, dec, width, height).")
+            raise ADQLError(
+                "BOX takes a centre, a width and a height: BOX(ra, dec, width, height)."
+            )
+        centre = _one_point(
+            arguments[:-2], "BOX takes a centre, a width and a height: BOX(ra, dec, width, height)."
+        )
         return _box(centre, arguments[-2], arguments[-1])
     return _polygon(arguments)
 
 
-def _without_frame(arguments: list[exp.Expression]) -> list[exp.Expression]:
+def _without_frame(arguments: list[exp.Expr]) -> list[exp.Expr]:
     """Drop the deprecated first argument, the coordinate system, after checking that it is ICRS."""
     if arguments and isinstance(arguments[0], exp.Literal) and arguments[0].is_string:
         frame = str(arguments[0].this).upper()
         if not set(frame.split()) <= _ICRS_WORDS:
-            raise ADQLError(f"The coordinate system “{arguments[0].this}” is not supported.", hint="All positions here are ICRS.")
+            raise ADQLError(
+                f"The coordinate system “{arguments[0].this}” is not supported.",
+                hint="All positions here are ICRS.",
+            )
         return arguments[1:]
     return arguments
 
 
-def _one_point(arguments: Sequence[exp.Expression], usage: str) -> Point:
+def _one_point(arguments: Sequence[exp.Expr], usage: str) -> Point:
     if len(arguments) == 1:
         point = read_geometry(arguments[0])
         if isinstance(point, Point):
@@ -155,14 +180,14 @@ def _one_point(arguments: Sequence[exp.Expression], usage: str) -> Point:
     raise ADQLError(usage)
 
 
-def _constants(arguments: Sequence[exp.Expression], what: str) -> list[float]:
+def _constants(arguments: Sequence[exp.Expr], what: str) -> list[float]:
     values = [constant(argument) for argument in arguments]
     if any(value is None or not math.isfinite(value) for value in values):
         raise ADQLError(f"{what} takes numbers here, not columns.", hint="CIRCLE takes columns.")
     return [value for value in values if value is not None]
 
 
-def _box(centre: Point, width: exp.Expression, height: exp.Expression) -> Polygon:
+def _box(centre: Point, width: exp.Expr, height: exp.Expr) -> Polygon:
     ra, dec, wide, high = _constants((centre.ra, centre.dec, width, height), "BOX")
     if wide <= 0 or high <= 0 or wide >= 180 or abs(dec) + high / 2 > 90:
         raise ADQLError("The BOX is empty, wider than 180 degrees or reaches over a pole.")
@@ -170,8 +195,8 @@ def _box(centre: Point, width: exp.Expression, height: exp.Expression) -> Polygo
     return _checked(((west, south), (east, south), (east, north), (west, north)))
 
 
-def _polygon(arguments: Sequence[exp.Expression]) -> Polygon:
-    flat: list[exp.Expression] = []
+def _polygon(arguments: Sequence[exp.Expr]) -> Polygon:
+    flat: list[exp.Expr] = []
     for argument in arguments:
         if isinstance(argument, exp.Anonymous) and str(argument.this).upper() == "POINT":
             point = _one_point([argument], "POLYGON takes points.")
@@ -189,7 +214,9 @@ def _checked(vertices: tuple[tuple[float, float], ...]) -> Polygon:
         raise ADQLError("A declination is outside -90 … 90 degrees.")
     _, _, radius = bounding_circle(vertices)
     if radius > 89:
-        raise ADQLError("The polygon is larger than a hemisphere.", hint="Split it into smaller ones.")
+        raise ADQLError(
+            "The polygon is larger than a hemisphere.", hint="Split it into smaller ones."
+        )
     return Polygon(vertices)
 
 
@@ -211,10 +238,16 @@ def bounding_circle(vertices: Sequence[tuple[float, float]]) -> tuple[float, flo
         return 0.0, 0.0, 180.0
     mean /= length
     radius = math.degrees(math.acos(float(np.clip((vectors @ mean).min(), -1, 1))))
-    return math.degrees(math.atan2(mean[1], mean[0])) % 360, math.degrees(math.asin(float(np.clip(mean[2], -1, 1)))), radius
+    return (
+        math.degrees(math.atan2(mean[1], mean[0])) % 360,
+        math.degrees(math.asin(float(np.clip(mean[2], -1, 1)))),
+        radius,
+    )
 
 
-def project(vertices: Sequence[tuple[float, float]], ra0: float, dec0: float) -> list[tuple[float, float]]:
+def project(
+    vertices: Sequence[tuple[float, float]], ra0: float, dec0: float
+) -> list[tuple[float, float]]:
     """Project positions on the plane tangent at a centre, as the SQL macros do."""
     lon0, lat0 = math.radians(ra0), math.radians(dec0)
     out = []
@@ -222,17 +255,19 @@ def project(vertices: Sequence[tuple[float, float]], ra0: float, dec0: float) ->
         lon, lat = math.radians(ra) - lon0, math.radians(dec)
         depth = math.sin(lat0) * math.sin(lat) + math.cos(lat0) * math.cos(lat) * math.cos(lon)
         x = math.cos(lat) * math.sin(lon) / depth
-        y = (math.cos(lat0) * math.sin(lat) - math.sin(lat0) * math.cos(lat) * math.cos(lon)) / depth
+        y = (
+            math.cos(lat0) * math.sin(lat) - math.sin(lat0) * math.cos(lat) * math.cos(lon)
+        ) / depth
         out.append((x, y))
     return out
 
 
-def separation(first: Point, second: Point) -> exp.Expression:
+def separation(first: Point, second: Point) -> exp.Expr:
     """Return the angular separation of two points in degrees."""
     return call("adql_separation", first.ra, first.dec, second.ra, second.dec)
 
 
-def contains(inner: Geometry, outer: Geometry) -> exp.Expression:
+def contains(inner: Geometry, outer: Geometry) -> exp.Expr:
     """Return the condition that ``inner`` lies within ``outer``.
 
     Raises
@@ -244,15 +279,27 @@ def contains(inner: Geometry, outer: Geometry) -> exp.Expression:
         raise ADQLError("CONTAINS needs a region as second argument: CIRCLE, BOX or POLYGON.")
     if isinstance(inner, Point):
         if isinstance(outer, Circle):
-            return call("adql_in_circle", inner.ra, inner.dec, outer.centre.ra, outer.centre.dec, outer.radius)
+            return call(
+                "adql_in_circle",
+                inner.ra,
+                inner.dec,
+                outer.centre.ra,
+                outer.centre.dec,
+                outer.radius,
+            )
         return _point_in_polygon(inner, outer)
     if isinstance(inner, Circle) and isinstance(outer, Circle):
-        reach = exp.Add(this=separation(inner.centre, outer.centre), expression=exp.paren(inner.radius.copy()))
+        reach = exp.Add(
+            this=separation(inner.centre, outer.centre), expression=exp.paren(inner.radius.copy())
+        )
         return exp.LTE(this=reach, expression=exp.paren(outer.radius.copy()))
-    raise ADQLError("CONTAINS of these two regions is not supported.", hint="Points in any region and circles in circles are.")
+    raise ADQLError(
+        "CONTAINS of these two regions is not supported.",
+        hint="Points in any region and circles in circles are.",
+    )
 
 
-def intersects(first: Geometry, second: Geometry) -> exp.Expression:
+def intersects(first: Geometry, second: Geometry) -> exp.Expr:
     """Return the condition that two geometries share a point.
 
     Raises
@@ -267,12 +314,17 @@ def intersects(first: Geometry, second: Geometry) -> exp.Expression:
     if isinstance(second, Point):
         return contains(second, first)
     if isinstance(first, Circle) and isinstance(second, Circle):
-        reach = exp.Add(this=exp.paren(first.radius.copy()), expression=exp.paren(second.radius.copy()))
+        reach = exp.Add(
+            this=exp.paren(first.radius.copy()), expression=exp.paren(second.radius.copy())
+        )
         return exp.LTE(this=separation(first.centre, second.centre), expression=reach)
-    raise ADQLError("INTERSECTS with a polygon is not supported.", hint="Circles with circles and points with regions are.")
+    raise ADQLError(
+        "INTERSECTS with a polygon is not supported.",
+        hint="Circles with circles and points with regions are.",
+    )
 
 
-def area(region: Geometry) -> exp.Expression:
+def area(region: Geometry) -> exp.Expr:
     """Return the area of a region in square degrees."""
     square = (180 / math.pi) ** 2
     if isinstance(region, Point):
@@ -295,33 +347,42 @@ def polygon_area(polygon: Polygon) -> float:
     total = 0.0
     for first, second in zip(vectors, np.roll(vectors, -1, axis=0), strict=True):
         triple = float(np.dot(centre, np.cross(first, second)))
-        total += 2 * math.atan2(triple, 1 + float(centre @ first + first @ second + second @ centre))
+        total += 2 * math.atan2(
+            triple, 1 + float(centre @ first + first @ second + second @ centre)
+        )
     return abs(total) * (180 / math.pi) ** 2
 
 
-def _point_in_polygon(point: Point, polygon: Polygon) -> exp.Expression:
+def _point_in_polygon(point: Point, polygon: Polygon) -> exp.Expr:
     """Even-odd rule in the tangent plane: the point is inside when a ray crosses an odd number of edges."""
     ra0, dec0, radius = bounding_circle(polygon.vertices)
     centre = Point(number(ra0), number(dec0))
-    near = call("adql_in_circle", point.ra, point.dec, centre.ra, centre.dec, number(radius + _MARGIN))
+    near = call(
+        "adql_in_circle", point.ra, point.dec, centre.ra, centre.dec, number(radius + _MARGIN)
+    )
     x = call("adql_tangent_x", point.ra, point.dec, centre.ra, centre.dec)
     y = call("adql_tangent_y", point.ra, point.dec, centre.ra, centre.dec)
     corners = project(polygon.vertices, ra0, dec0)
-    crossings: list[exp.Expression] = []
+    crossings: list[exp.Expr] = []
     for (x1, y1), (x2, y2) in zip(corners, corners[1:] + corners[:1], strict=True):
         if y1 == y2:
             continue  # an edge along the ray is never crossed
         low, high = min(y1, y2), max(y1, y2)
         slope = (x2 - x1) / (y2 - y1)
         spans = exp.and_(
-            exp.LTE(this=number(low), expression=y.copy()), exp.LT(this=y.copy(), expression=number(high))
+            exp.LTE(this=number(low), expression=y.copy()),
+            exp.LT(this=y.copy(), expression=number(high)),
         )
-        offset = exp.Mul(this=number(slope), expression=exp.paren(exp.Sub(this=y.copy(), expression=number(y1))))
+        offset = exp.Mul(
+            this=number(slope), expression=exp.paren(exp.Sub(this=y.copy(), expression=number(y1)))
+        )
         edge = exp.Add(this=number(x1), expression=offset)
         crossed = exp.and_(spans, exp.LT(this=x.copy(), expression=edge))
         crossings.append(exp.Cast(this=exp.paren(crossed), to=exp.DataType.build("INT")))
-    total: exp.Expression = crossings[0]
+    total: exp.Expr = crossings[0]
     for crossing in crossings[1:]:
         total = exp.Add(this=total, expression=crossing)
-    odd = exp.EQ(this=call("mod", exp.paren(total), exp.Literal.number(2)), expression=exp.Literal.number(1))
+    odd = exp.EQ(
+        this=call("mod", exp.paren(total), exp.Literal.number(2)), expression=exp.Literal.number(1)
+    )
     return exp.paren(exp.and_(near, odd))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sqlglot import exp
 from sqlglot.errors import OptimizeError
@@ -14,8 +15,9 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
-from ..errors import ADQLError
-from ..tableset import Column, Table, Tableset
+from gavip_archive.errors import ADQLError
+from gavip_archive.tableset import Column, Table, Tableset
+
 from .dialect import ADQL
 
 UPLOAD_SCHEMA = "tap_upload"
@@ -39,7 +41,9 @@ class Names:
     ) -> None:
         self._tables = {table.qualified: table for table in tableset.tables}
         self._tables |= {f"{UPLOAD_SCHEMA}.{name}": table for name, table in uploads.items()}
-        self._schema = schema if schema is not None and not uploads else mapping_schema(self._tables.values())
+        self._schema = (
+            schema if schema is not None and not uploads else mapping_schema(self._tables.values())
+        )
 
     def qualify_tables(self, tree: exp.Query) -> None:
         """Give every table of the tree its schema.
@@ -72,8 +76,15 @@ class Names:
         wanted = ".".join(part.name for part in node.parts)
         guesses = difflib.get_close_matches(wanted.lower(), self._tables, n=1, cutoff=0.6)
         bare = {key.partition(".")[2]: key for key in self._tables}
-        guesses += [bare[name] for name in difflib.get_close_matches(node.name.lower(), bare, n=1, cutoff=0.7)]
-        hint = f"Did you mean {guesses[0]}?" if guesses else f"The tables are {', '.join(self._tables)}."
+        guesses += [
+            bare[name]
+            for name in difflib.get_close_matches(node.name.lower(), bare, n=1, cutoff=0.7)
+        ]
+        hint = (
+            f"Did you mean {guesses[0]}?"
+            if guesses
+            else f"The tables are {', '.join(self._tables)}."
+        )
         return ADQLError(f"There is no table {wanted}.", hint=hint)
 
     def qualify_columns(self, tree: exp.Query) -> exp.Query:
@@ -119,7 +130,9 @@ class Names:
                 guess = difflib.get_close_matches(table, sources, n=1)
                 raise ADQLError(
                     f"There is no table or alias {column.table} in this query{position}.",
-                    hint=f"Did you mean {guess[0]}?" if guess else f"The query's tables are {', '.join(visible)}.",
+                    hint=f"Did you mean {guess[0]}?"
+                    if guess
+                    else f"The query's tables are {', '.join(visible)}.",
                 )
             if name not in sources[table]:
                 raise _unknown_column(column, sources[table], position)
@@ -130,25 +143,29 @@ class Names:
                 f"The column {column.name} is in more than one table of this query{position}.",
                 hint=f"Write {owners[0]}.{column.name} or {owners[1]}.{column.name}.",
             )
-        aliases = [select.alias.lower() for select in _selects(scope.expression) if not _is_bare(select)]
+        aliases = [
+            select.alias.lower() for select in _selects(scope.expression) if not _is_bare(select)
+        ]
         everything = [each for names in visible.values() for each in names]
         if name not in everything and name not in aliases:
-            raise _unknown_column(column, everything + [alias for alias in aliases if alias], position)
+            raise _unknown_column(
+                column, everything + [alias for alias in aliases if alias], position
+            )
 
-    def _columns_of(self, source: exp.Expression | Scope) -> list[str]:
+    def _columns_of(self, source: exp.Expr | Scope) -> list[str]:
         if isinstance(source, Scope):
             outer = source.outer_columns  # names given as alias(a, b, …)
-            return [name.lower() for name in (outer or source.expression.named_selects)]
+            return [name.lower() for name in (outer or _names(source.expression))]
         table = self.table_of(source)
         return [column.name.lower() for column in table.columns] if table else []
 
-    def table_of(self, node: exp.Expression) -> Table | None:
+    def table_of(self, node: exp.Expr) -> Table | None:
         """Return the published or uploaded table a qualified table node stands for."""
         if not isinstance(node, exp.Table):
             return None
         return self._tables.get(f"{node.db}.{node.name}".lower())
 
-    def column_of(self, scope: Scope, node: exp.Expression | None) -> Column | None:
+    def column_of(self, scope: Scope, node: exp.Expr | None) -> Column | None:
         """Return the metadata of the published column an expression is a plain copy of.
 
         Follows columns through subqueries, common table expressions and the first branch of set operations.
@@ -166,7 +183,7 @@ class Names:
         return next((c for c in table.columns if c.name.lower() == wanted), None) if table else None
 
 
-def projection(scope: Scope, name: str) -> tuple[Scope, exp.Expression] | None:
+def projection(scope: Scope, name: str) -> tuple[Scope, exp.Expr] | None:
     """Return the select-list entry of this name, with the scope it stands in."""
     while scope.set_operation_scopes:
         scope = scope.set_operation_scopes[0]
@@ -177,11 +194,15 @@ def projection(scope: Scope, name: str) -> tuple[Scope, exp.Expression] | None:
     return (scope, selects[names.index(name.lower())]) if name.lower() in names else None
 
 
-def _selects(node: exp.Expression) -> list[exp.Expression]:
+def _selects(node: exp.Expr) -> list[exp.Expr]:
     return list(node.selects) if isinstance(node, exp.Query) else []
 
 
-def _is_bare(select: exp.Expression) -> bool:
+def _names(node: exp.Expr) -> list[str]:
+    return list(node.named_selects) if isinstance(node, exp.Query) else []
+
+
+def _is_bare(select: exp.Expr) -> bool:
     """Whether a select-list entry is a column under its own name, which qualifying gives even unknown ones."""
     inner = select.this if isinstance(select, exp.Alias) else select
     return isinstance(inner, exp.Column) and not inner.table and inner.name == select.alias_or_name
@@ -205,7 +226,7 @@ def _position(column: exp.Column) -> str:
 
 def mapping_schema(tables: Iterable[Table]) -> MappingSchema:
     """Return tables as sqlglot's optimizer wants them."""
-    mapping: dict[str, dict[str, dict[str, str]]] = {}
+    mapping: dict[str, Any] = {}
     for table in tables:
         columns = {column.name.lower(): column.storage_type for column in table.columns}
         mapping.setdefault(table.schema, {})[table.name.lower()] = columns

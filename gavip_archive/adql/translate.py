@@ -13,8 +13,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, build_scope, traverse_scope
 
-from ..errors import ADQLError
-from ..tableset import Column, Table, Tableset
+from gavip_archive.errors import ADQLError
+from gavip_archive.tableset import Column, Table, Tableset
+
 from . import geometry
 from .dialect import parse
 from .functions import FUNCTIONS, GEOMETRY_FUNCTIONS, KEEPS_INTEGER
@@ -93,14 +94,17 @@ class Translator:
         """
         if len(query) > self._max_length:
             raise ADQLError(
-                f"The query is longer than {self._max_length} characters.", hint="Upload long lists as a table."
+                f"The query is longer than {self._max_length} characters.",
+                hint="Upload long lists as a table.",
             )
         names = Names(self._tableset, uploads or {}, self._schema)
         tree = parse(query)
         try:
             return _translate(tree, names, limit)
         except RecursionError as error:
-            raise ADQLError("The query is nested too deeply.", hint="Use fewer parentheses.") from error
+            raise ADQLError(
+                "The query is nested too deeply.", hint="Use fewer parentheses."
+            ) from error
         except SqlglotError as error:
             raise ADQLError("The query cannot be translated for this archive.") from error
 
@@ -165,7 +169,7 @@ def _mark_integer_divisions(tree: exp.Query, names: Names) -> None:
                 node.meta[_INTEGER_DIVISION] = True
 
 
-def _is_integer(node: exp.Expression | None, scope: Scope, names: Names) -> bool:
+def _is_integer(node: exp.Expr | None, scope: Scope, names: Names) -> bool:
     if isinstance(node, exp.Literal):
         return not node.is_string and str(node.this).isdigit()
     if isinstance(node, (exp.Paren, exp.Neg, exp.Alias)):
@@ -173,12 +177,18 @@ def _is_integer(node: exp.Expression | None, scope: Scope, names: Names) -> bool
     if isinstance(node, (exp.Add, exp.Sub, exp.Mul, exp.Div)):
         return _is_integer(node.left, scope, names) and _is_integer(node.right, scope, names)
     if isinstance(node, exp.Cast):
-        return node.to.this in (exp.DataType.Type.SMALLINT, exp.DataType.Type.INT, exp.DataType.Type.BIGINT)
+        return node.to.this in (
+            exp.DataType.Type.SMALLINT,
+            exp.DataType.Type.INT,
+            exp.DataType.Type.BIGINT,
+        )
     if isinstance(node, exp.Anonymous):
         name = str(node.this).upper()
         if name == "COUNT":
             return True
-        return name in KEEPS_INTEGER and all(_is_integer(each, scope, names) for each in node.expressions)
+        return name in KEEPS_INTEGER and all(
+            _is_integer(each, scope, names) for each in node.expressions
+        )
     if isinstance(node, exp.Column):
         source = scope.sources.get(node.table)
         if isinstance(source, Scope):
@@ -204,14 +214,18 @@ def _rewrite(tree: exp.Query) -> exp.Query:
     return tree
 
 
-def _rewritten(node: exp.Expression) -> exp.Expression:
+def _rewritten(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Anonymous):
         return _function(node)
     if isinstance(node, exp.EQ):
         return _predicate_comparison(node)
     if isinstance(node, exp.Div) and node.meta.get(_INTEGER_DIVISION):
         return exp.IntDiv(this=node.left.copy(), expression=node.right.copy())
-    if isinstance(node, exp.Literal) and not node.is_string and not isinstance(node.parent, (exp.Limit, exp.Offset)):
+    if (
+        isinstance(node, exp.Literal)
+        and not node.is_string
+        and not isinstance(node.parent, (exp.Limit, exp.Offset))
+    ):
         # DuckDB reads 1.5 as a decimal, which overflows in products; 1.5e0 is a double
         text = str(node.this)
         return exp.Literal.number(f"{text}e0") if "." in text and "e" not in text.lower() else node
@@ -220,7 +234,7 @@ def _rewritten(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def _function(node: exp.Anonymous) -> exp.Expression:
+def _function(node: exp.Anonymous) -> exp.Expr:
     name = str(node.this).upper()
     if name in geometry.CONSTRUCTORS:
         return node  # its parent reads it
@@ -229,11 +243,18 @@ def _function(node: exp.Anonymous) -> exp.Expression:
         return _geometry_function(name, arguments)
     function = FUNCTIONS.get(name)
     if function is None:
-        raise ADQLError(f"There is no function {name}.", hint=f"The functions are {', '.join(sorted(FUNCTIONS))}.")
+        raise ADQLError(
+            f"There is no function {name}.",
+            hint=f"The functions are {', '.join(sorted(FUNCTIONS))}.",
+        )
     if not function.least <= len(arguments) <= function.most:
-        raise ADQLError(f"{name} takes {_count(function.least, function.most)}, not {len(arguments)}.")
+        raise ADQLError(
+            f"{name} takes {_count(function.least, function.most)}, not {len(arguments)}."
+        )
     star = any(isinstance(argument, (exp.Star, exp.Distinct)) for argument in arguments)
-    if star and not function.aggregate or (name != "COUNT" and any(isinstance(each, exp.Star) for each in arguments)):
+    if (star and not function.aggregate) or (
+        name != "COUNT" and any(isinstance(each, exp.Star) for each in arguments)
+    ):
         raise ADQLError(f"{name} cannot take * or DISTINCT.")
     return function.build(arguments)
 
@@ -244,7 +265,7 @@ def _count(least: int, most: int) -> str:
     return f"{least} to {most} arguments"
 
 
-def _geometry_function(name: str, arguments: list[exp.Expression]) -> exp.Expression:
+def _geometry_function(name: str, arguments: list[exp.Expr]) -> exp.Expr:
     if name == "DISTANCE" and len(arguments) == 4:  # ADQL 2.1: four coordinates
         return geometry.separation(geometry.Point(*arguments[:2]), geometry.Point(*arguments[2:]))
     expected = 2 if name in ("CONTAINS", "INTERSECTS", "DISTANCE") else 1
@@ -252,7 +273,9 @@ def _geometry_function(name: str, arguments: list[exp.Expression]) -> exp.Expres
         raise ADQLError(f"{name} takes {_count(expected, expected)}, not {len(arguments)}.")
     shapes = [geometry.read_geometry(argument) for argument in arguments]
     if name in ("CONTAINS", "INTERSECTS"):
-        condition = (geometry.contains if name == "CONTAINS" else geometry.intersects)(shapes[0], shapes[1])
+        condition = (geometry.contains if name == "CONTAINS" else geometry.intersects)(
+            shapes[0], shapes[1]
+        )
         value = exp.Cast(this=exp.paren(condition), to=exp.DataType.build("INT"))
         value.meta[_PREDICATE] = True
         return value
@@ -264,16 +287,22 @@ def _geometry_function(name: str, arguments: list[exp.Expression]) -> exp.Expres
         raise ADQLError("CENTROID is not supported.", hint="Write the centre yourself.")
     points = [shape for shape in shapes if isinstance(shape, geometry.Point)]
     if len(points) != expected:
-        raise ADQLError(f"{name} takes points: {name}(POINT(ra, dec){', POINT(…)' if expected == 2 else ''}).")
+        raise ADQLError(
+            f"{name} takes points: {name}(POINT(ra, dec){', POINT(…)' if expected == 2 else ''})."
+        )
     if name == "DISTANCE":
         return geometry.separation(points[0], points[1])
     return exp.paren((points[0].ra if name == "COORD1" else points[0].dec).copy())
 
 
-def _predicate_comparison(node: exp.EQ) -> exp.Expression:
+def _predicate_comparison(node: exp.EQ) -> exp.Expr:
     """Turn ``1 = CONTAINS(…)`` into the bare condition, which DuckDB can push down to the tables."""
     for value, other in ((node.left, node.right), (node.right, node.left)):
-        if value.meta.get(_PREDICATE) and isinstance(other, exp.Literal) and str(other.this) in ("0", "1"):
+        if (
+            value.meta.get(_PREDICATE)
+            and isinstance(other, exp.Literal)
+            and str(other.this) in ("0", "1")
+        ):
             condition = value.this.copy()
             return exp.Not(this=condition) if str(other.this) == "0" else condition
     return node
@@ -285,7 +314,9 @@ def _table(node: exp.Table) -> exp.Table:
     table = node.copy()
     table.set("catalog", exp.to_identifier(catalog, quoted=True))
     table.set("db", exp.to_identifier(schema, quoted=True))
-    table.set("this", exp.to_identifier(upload_table(node.name) if upload else node.name, quoted=True))
+    table.set(
+        "this", exp.to_identifier(upload_table(node.name) if upload else node.name, quoted=True)
+    )
     return table
 
 
@@ -299,7 +330,9 @@ def _isolate_limits(tree: exp.Query) -> None:
     for operation in list(tree.find_all(exp.SetOperation)):
         for side in ("this", "expression"):
             operand = operation.args[side]
-            if isinstance(operand, exp.Select) and (operand.args.get("limit") or operand.args.get("order")):
+            if isinstance(operand, exp.Select) and (
+                operand.args.get("limit") or operand.args.get("order")
+            ):
                 operation.set(side, exp.Subquery(this=operand.copy()))
 
 

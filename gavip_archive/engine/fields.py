@@ -1,6 +1,7 @@
 """The columns of a result: what formats need to know of them.
 
-Invariant: ``values`` of a page are of the numpy type of the field's datatype, strings as objects, with a mask where NULL.
+Invariant: ``values`` of a page are of the numpy type of the field's datatype, strings as objects, with a mask
+where NULL.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import Busy
-from ..limits import Limits
+from gavip_archive.errors import Busy
+from gavip_archive.limits import Limits
+
 from .worker import Worker
 
 T = TypeVar("T")

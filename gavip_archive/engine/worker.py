@@ -1,8 +1,8 @@
 """One locked-down DuckDB instance, and the pool of them.
 
 Every worker is an instance of its own, in memory, with the archive attached read-only: a query that exhausts its
-memory cannot take another one down. Invariants: no file system, no extensions, no spilling to disk, and a configuration that
-queries cannot change; a worker runs one query at a time; what a query leaves in it (uploads, its result) is
+memory cannot take another one down. Invariants: no file system, no extensions, no spilling to disk, and a
+configuration that queries cannot change; a worker runs one query at a time; what a query leaves in it (uploads, its result) is
 dropped before the next.
 """
 
@@ -17,10 +17,17 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from ..adql.geometry import MACROS
-from ..adql.translate import Translation, upload_table
-from ..errors import DatabaseUnusable, QueryCancelled, QueryFailed, QueryTimedOut, QueryTooLarge
-from ..limits import Limits
+from gavip_archive.adql.geometry import MACROS
+from gavip_archive.adql.translate import Translation, upload_table
+from gavip_archive.errors import (
+    DatabaseUnusable,
+    QueryCancelled,
+    QueryFailed,
+    QueryTimedOut,
+    QueryTooLarge,
+)
+from gavip_archive.limits import Limits
+
 from .fields import NUMPY_TYPES, Field, Page, datatype_of
 from .uploads import Upload
 
@@ -103,7 +110,8 @@ class Result:
     def pages(self) -> Iterator[Page]:
         """Yield the rows in order, some ten thousand at a time, so that memory stays bounded."""
         selected = ", ".join(
-            f"CAST(c{i} AS {cast}) AS c{i}" if cast else f"c{i}" for i, cast in enumerate(self._casts)
+            f"CAST(c{i} AS {cast}) AS c{i}" if cast else f"c{i}"
+            for i, cast in enumerate(self._casts)
         )
         for start in range(0, self.row_count, PAGE_ROWS):
             self._stop.check()
@@ -114,7 +122,9 @@ class Result:
                     f" WHERE rowid >= {start} AND rowid < {end} ORDER BY rowid"
                 ).fetchnumpy()
             yield Page(
-                tuple(_masked(arrays[f"c{i}"], field.datatype) for i, field in enumerate(self.fields))
+                tuple(
+                    _masked(arrays[f"c{i}"], field.datatype) for i, field in enumerate(self.fields)
+                )
             )
 
 
@@ -160,18 +170,25 @@ class Worker:
                     "allow_community_extensions": "false",
                 },
             )
-            self._connection.execute(f"ATTACH '{str(database).replace(chr(39), chr(39) * 2)}' AS archive (READ_ONLY)")
+            self._connection.execute(
+                f"ATTACH '{str(database).replace(chr(39), chr(39) * 2)}' AS archive (READ_ONLY)"
+            )
             for macro in MACROS:
                 self._connection.execute(macro)
             self._connection.execute("SET enable_external_access = false")
             self._connection.execute("SET lock_configuration = true")
         except duckdb.Error as error:
             raise DatabaseUnusable(
-                "the archive's database cannot be opened", hint="Build it again: python -m gavip_archive build"
+                "the archive's database cannot be opened",
+                hint="Build it again: python -m gavip_archive build",
             ) from error
 
     def run(
-        self, translation: Translation, uploads: Mapping[str, Upload], max_rows: int, stop: StopRequest
+        self,
+        translation: Translation,
+        uploads: Mapping[str, Upload],
+        max_rows: int,
+        stop: StopRequest,
     ) -> Result:
         """Execute one query. Blocks; call it in a thread.
 
@@ -216,7 +233,9 @@ class Worker:
         view = f"{upload_table(name)}_source"
         arrays: dict[str, Any] = {}
         selected = []
-        for index, (column, values) in enumerate(zip(upload.table.columns, upload.columns, strict=True)):
+        for index, (column, values) in enumerate(
+            zip(upload.table.columns, upload.columns, strict=True)
+        ):
             arrays[f"v{index}"] = np.ma.getdata(values)
             arrays[f"m{index}"] = np.ma.getmaskarray(values)
             quoted = column.name.lower().replace('"', '""')
@@ -242,7 +261,9 @@ class Worker:
             fields.append(
                 Field(output.name, datatype)
                 if source is None
-                else Field(output.name, datatype, source.unit, source.ucd, source.description, source.xtype)
+                else Field(
+                    output.name, datatype, source.unit, source.ucd, source.description, source.xtype
+                )
             )
             casts.append(cast)
         texts = [index for index, field in enumerate(fields) if field.is_text]
@@ -252,7 +273,9 @@ class Worker:
                 f" coalesce(bool_or(strlen(CAST(c{i} AS VARCHAR)) <> length(CAST(c{i} AS VARCHAR))), false)"
                 for i in texts
             )
-            (row,) = self._connection.execute(f"SELECT {measures} FROM temp.main.{_RESULT}").fetchall()  # noqa: S608  # own names
+            (row,) = self._connection.execute(
+                f"SELECT {measures} FROM temp.main.{_RESULT}"  # noqa: S608  # our own names
+            ).fetchall()
             for place, index in enumerate(texts):
                 # VOTable's char is ASCII (VOTable 1.4, section 2.1); anything else needs unicodeChar
                 datatype = "unicodeChar" if row[2 * place + 1] else "char"

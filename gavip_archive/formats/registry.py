@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ..engine.worker import Result
-from ..errors import ParameterError
+from gavip_archive.engine.worker import Result
+from gavip_archive.errors import ParameterError
+
 from . import tabular, votable
 
 
@@ -34,13 +35,19 @@ class Format:
 
 
 VOTABLE = Format(
-    "application/x-votable+xml", ("votable", "votable/b2", "votable/binary2"), "vot", votable.write_binary2
+    "application/x-votable+xml",
+    ("votable", "votable/b2", "votable/binary2"),
+    "vot",
+    votable.write_binary2,
 )
 
 FORMATS: tuple[Format, ...] = (
     VOTABLE,
     Format(
-        "application/x-votable+xml;serialization=TABLEDATA", ("votable/td", "votable/tabledata"), "vot", votable.write_tabledata
+        "application/x-votable+xml;serialization=TABLEDATA",
+        ("votable/td", "votable/tabledata"),
+        "vot",
+        votable.write_tabledata,
     ),
     Format("text/csv;header=present", ("csv",), "csv", tabular.write_csv),
     Format("text/tab-separated-values", ("tsv",), "tsv", tabular.write_tsv),
@@ -77,5 +84,6 @@ def find_format(asked: str | None) -> Format:
         if wanted in each.aliases or wanted == each.content_type.lower():
             return each
     raise ParameterError(
-        f"There is no output format {asked}.", hint=f"The formats are {', '.join(each.aliases[0] for each in FORMATS)}."
+        f"There is no output format {asked}.",
+        hint=f"The formats are {', '.join(each.aliases[0] for each in FORMATS)}.",
     )

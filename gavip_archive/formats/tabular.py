@@ -16,8 +16,8 @@ import duckdb
 import numpy as np
 from astropy.io import fits
 
-from ..engine.fields import NUMPY_TYPES, Field
-from ..engine.worker import Result
+from gavip_archive.engine.fields import NUMPY_TYPES, Field
+from gavip_archive.engine.worker import Result
 
 # FITS integers have no NaN: this value of each type says NULL (FITS 4.0, section 7.3.2, TNULLn)
 _FITS_NULLS = {"short": -(2**15), "int": -(2**31), "long": -(2**63)}
@@ -48,10 +48,11 @@ def _write_text(result: Result, file: BinaryIO, dialect: type[csv.Dialect], end:
     text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
     writer = csv.writer(text, dialect, lineterminator=end)
     writer.writerow([field.name for field in result.fields])
-    blanks = str.maketrans("\t\r\n", "   ") if dialect is csv.excel_tab else {}
+    blanks = dict.fromkeys(map(ord, "\t\r\n"), " ") if dialect is csv.excel_tab else {}
     for page in result.pages():
         columns = [
-            _texts(field, values, blanks) for field, values in zip(result.fields, page.columns, strict=True)
+            _texts(field, values, blanks)
+            for field, values in zip(result.fields, page.columns, strict=True)
         ]
         writer.writerows(zip(*columns, strict=True))
     text.flush()
@@ -69,7 +70,11 @@ def _texts(field: Field, values: np.ma.MaskedArray[Any, Any], blanks: dict[int, 
     else:
         texts = [str(value) for value in data.tolist()]
     mask = np.ma.getmaskarray(values)
-    return ["" if hidden else text for text, hidden in zip(texts, mask.tolist(), strict=True)] if mask.any() else texts
+    return (
+        ["" if hidden else text for text, hidden in zip(texts, mask.tolist(), strict=True)]
+        if mask.any()
+        else texts
+    )
 
 
 def write_fits(result: Result, file: BinaryIO, query: str) -> None:
@@ -114,16 +119,24 @@ def _fits_unit(field: Field) -> str | None:
 
 def write_parquet(result: Result, file: BinaryIO, query: str) -> None:
     """Write a Parquet file with a DuckDB instance of its own: the workers may not write files."""
-    with tempfile.TemporaryDirectory(prefix="gavip-parquet-") as scratch, duckdb.connect(":memory:") as database:
+    with (
+        tempfile.TemporaryDirectory(prefix="gavip-parquet-") as scratch,
+        duckdb.connect(":memory:") as database,
+    ):
         database.execute("SET memory_limit = '512MB'")
         database.execute(f"SET temp_directory = '{scratch}/spill'")
         database.execute(f"CREATE TABLE result ({', '.join(_parquet_columns(result.fields))})")
         for page in result.pages():
             arrays: dict[str, Any] = {}
             for index, values in enumerate(page.columns):
-                arrays[f"v{index}"], arrays[f"m{index}"] = np.ma.getdata(values), np.ma.getmaskarray(values)
+                arrays[f"v{index}"], arrays[f"m{index}"] = (
+                    np.ma.getdata(values),
+                    np.ma.getmaskarray(values),
+                )
             database.register("page", arrays)
-            picked = ", ".join(f"CASE WHEN m{i} THEN NULL ELSE v{i} END" for i in range(len(page.columns)))
+            picked = ", ".join(
+                f"CASE WHEN m{i} THEN NULL ELSE v{i} END" for i in range(len(page.columns))
+            )
             database.execute(f"INSERT INTO result SELECT {picked} FROM page").fetchall()  # noqa: S608  # own names
             database.unregister("page")
         target = Path(scratch, "result.parquet")
@@ -135,4 +148,7 @@ def write_parquet(result: Result, file: BinaryIO, query: str) -> None:
 
 def _parquet_columns(fields: Sequence[Field]) -> list[str]:
     quoted = [field.name.replace('"', '""') for field in fields]
-    return [f'"{name}" {_PARQUET_TYPES[field.datatype]}' for name, field in zip(quoted, fields, strict=True)]
+    return [
+        f'"{name}" {_PARQUET_TYPES[field.datatype]}'
+        for name, field in zip(quoted, fields, strict=True)
+    ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from ..errors import WrongPhase
+from gavip_archive.errors import WrongPhase
 
 # A query that was running when the service died may have killed it: it gets one more chance, not more
 MAX_ATTEMPTS = 2
@@ -85,7 +85,10 @@ class Job:
             When it was started.
         """
         if self.phase is not Phase.PENDING:
-            raise WrongPhase(f"The job is {self.phase.value}; only a PENDING job can be changed.", hint="Create a new job.")
+            raise WrongPhase(
+                f"The job is {self.phase.value}; only a PENDING job can be changed.",
+                hint="Create a new job.",
+            )
 
     def queue(self) -> bool:
         """PENDING → QUEUED; False when it was queued or ran before, for RUN may be sent twice."""
@@ -105,7 +108,9 @@ class Job:
         self._require(Phase.QUEUED)
         self.phase, self.started, self.attempts = Phase.EXECUTING, now, self.attempts + 1
 
-    def complete(self, now: datetime, content_type: str, suffix: str, rows: int, overflow: bool) -> None:
+    def complete(
+        self, now: datetime, content_type: str, suffix: str, rows: int, overflow: bool
+    ) -> None:
         """EXECUTING → COMPLETED.
 
         Raises
@@ -115,7 +120,12 @@ class Job:
         """
         self._require(Phase.EXECUTING)
         self.phase, self.ended = Phase.COMPLETED, now
-        self.content_type, self.suffix, self.rows, self.overflow = content_type, suffix, rows, overflow
+        self.content_type, self.suffix, self.rows, self.overflow = (
+            content_type,
+            suffix,
+            rows,
+            overflow,
+        )
 
     def fail(self, now: datetime, message: str) -> None:
         """QUEUED or EXECUTING → ERROR.

@@ -1,7 +1,7 @@
 """Creates, runs, watches and destroys jobs.
 
-Owns the one task per running job. Invariants: a state is stored before it is acted on; at most ``job_workers`` jobs hold
-a worker, so that synchronous queries always find one when there are two or more; what was QUEUED or EXECUTING when the
+Owns the one task per running job. Invariants: a state is stored before it is acted on; jobs leave one worker to
+synchronous queries when there are two or more; what was QUEUED or EXECUTING when the
 service stopped is taken up again at the next start.
 """
 
@@ -20,16 +20,16 @@ from uuid import UUID
 
 from uuid6 import uuid7
 
-from ..engine.worker import StopRequest
-from ..errors import Busy, NoSuchJob, ParameterError, WrongPhase
-from ..fetch import UploadFetcher
-from ..limits import Limits
-from ..params import QueryParameters, read_query, read_uploads
-from ..queries import Outcome, QueryService
+from gavip_api.errors import GavipError
+from gavip_archive.engine.worker import StopRequest
+from gavip_archive.errors import Busy, NoSuchJob, ParameterError, WrongPhase
+from gavip_archive.fetch import UploadFetcher
+from gavip_archive.limits import Limits
+from gavip_archive.params import QueryParameters, read_query, read_uploads
+from gavip_archive.queries import Outcome, QueryService
+
 from .model import Job, Phase
 from .storage import JobStore
-
-from gavip_api.errors import GavipError
 
 T = TypeVar("T")
 
@@ -56,7 +56,9 @@ class JobService:
         Durations and numbers.
     """
 
-    def __init__(self, store: JobStore, queries: QueryService, fetcher: UploadFetcher, limits: Limits) -> None:
+    def __init__(
+        self, store: JobStore, queries: QueryService, fetcher: UploadFetcher, limits: Limits
+    ) -> None:
         self._store = store
         self._queries = queries
         self._fetcher = fetcher
@@ -74,7 +76,9 @@ class JobService:
 
     async def start(self) -> None:
         """Take up the jobs that an earlier run of the service left."""
-        for job in await self._blocking(lambda: self._store.find(phases=(Phase.EXECUTING, Phase.QUEUED))):
+        for job in await self._blocking(
+            lambda: self._store.find(phases=(Phase.EXECUTING, Phase.QUEUED))
+        ):
             if job.phase is Phase.EXECUTING:
                 job.recover(utcnow())
                 await self._save(job)
@@ -123,7 +127,10 @@ class JobService:
             When UPLOAD refers to a file that was not sent.
         """
         if await self._blocking(self._store.count) >= self._limits.max_jobs:
-            raise Busy("The archive keeps too many jobs.", hint="Delete jobs you no longer need, or try later.")
+            raise Busy(
+                "The archive keeps too many jobs.",
+                hint="Delete jobs you no longer need, or try later.",
+            )
         uploads = inline_uploads(parameters, files)
         now = utcnow()
         job = Job(
@@ -146,12 +153,18 @@ class JobService:
         """
         job = await self._blocking(lambda: self._store.get(job_id)) if _is_id(job_id) else None
         if job is None or job.destruction <= utcnow():
-            raise NoSuchJob("There is no such job.", hint="It was deleted, or its destruction time has passed.")
+            raise NoSuchJob(
+                "There is no such job.", hint="It was deleted, or its destruction time has passed."
+            )
         return job
 
-    async def find(self, phases: Iterable[Phase], after: datetime | None, last: int | None) -> list[Job]:
+    async def find(
+        self, phases: Iterable[Phase], after: datetime | None, last: int | None
+    ) -> list[Job]:
         """Return jobs, newest first (UWS 1.1, section 2.2.2.1)."""
-        found = await self._blocking(lambda: self._store.find(phases=phases, after=after, last=last))
+        found = await self._blocking(
+            lambda: self._store.find(phases=phases, after=after, last=last)
+        )
         now = utcnow()
         return [job for job in found if job.destruction > now]
 
@@ -191,7 +204,9 @@ class JobService:
         """Set the time of destruction, at most the limit after creation (UWS 1.1, section 2.1.8)."""
         async with self._lock(job_id):
             job = await self.get(job_id)
-            job.destruction = min(moment, job.created + timedelta(seconds=self._limits.retention_max))
+            job.destruction = min(
+                moment, job.created + timedelta(seconds=self._limits.retention_max)
+            )
             await self._save(job)
 
     async def run(self, job_id: str) -> None:
@@ -208,7 +223,9 @@ class JobService:
                 await self._save(job)
                 self._launch(job)
             elif not job.phase.active:
-                raise WrongPhase(f"The job is {job.phase.value} and cannot run again.", hint="Create a new job.")
+                raise WrongPhase(
+                    f"The job is {job.phase.value} and cannot run again.", hint="Create a new job."
+                )
 
     async def abort(self, job_id: str) -> None:
         """Abort a job; one that ended is left alone."""
@@ -293,7 +310,9 @@ class JobService:
             await self._settle(job_id, f"{error.message}{hint}")
         except Exception:
             log.exception("job failed unexpectedly id=%s", job_id)
-            await self._settle(job_id, "The archive failed while it ran the query; the operator's log says why.")
+            await self._settle(
+                job_id, "The archive failed while it ran the query; the operator's log says why."
+            )
             raise
         else:
             await self._settle(job_id, outcome)
@@ -336,7 +355,9 @@ class JobService:
                 if job.phase is Phase.EXECUTING:
                     job.requeue()
             elif isinstance(ending, Outcome):
-                job.complete(utcnow(), ending.content_type, ending.suffix, ending.rows, ending.overflow)
+                job.complete(
+                    utcnow(), ending.content_type, ending.suffix, ending.rows, ending.overflow
+                )
             else:
                 job.fail(utcnow(), ending or "The query was stopped.")
             await self._save(job)
@@ -370,7 +391,9 @@ def _is_id(text: str) -> bool:
         return False
 
 
-def inline_uploads(parameters: list[tuple[str, str]], files: Mapping[str, bytes]) -> dict[str, bytes]:
+def inline_uploads(
+    parameters: list[tuple[str, str]], files: Mapping[str, bytes]
+) -> dict[str, bytes]:
     """Return the inline uploads of a request by table name.
 
     Raises
@@ -383,7 +406,9 @@ def inline_uploads(parameters: list[tuple[str, str]], files: Mapping[str, bytes]
         name = reference.inline_name
         if name is not None:
             if name not in files:
-                raise ParameterError(f"UPLOAD refers to {reference.uri}, but the request has no file {name}.")
+                raise ParameterError(
+                    f"UPLOAD refers to {reference.uri}, but the request has no file {name}."
+                )
             found[reference.table] = files[name]
     return found
 

@@ -1,7 +1,7 @@
 """Keeps jobs in SQLite and their files in one folder per job.
 
-Invariants: every change is committed before the method returns; a job's folder exists from its creation to its deletion;
-schema changes go through alembic (``migrations``). All methods block: call them in a thread.
+Invariants: every change is committed before the method returns; a job's folder exists from its creation to its
+deletion; schema changes go through alembic (``migrations``). All methods block: call them in a thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,20 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import JSON, Boolean, DateTime, Engine, Integer, String, Text, create_engine, delete, event, func, select
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    DateTime,
+    Engine,
+    Integer,
+    String,
+    Text,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from .model import Job, Phase
@@ -166,7 +179,9 @@ class JobStore:
 def _set_pragmas(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
-    cursor.execute("PRAGMA synchronous = NORMAL")  # safe against a killed process; a power cut may lose the last commit
+    cursor.execute(
+        "PRAGMA synchronous = NORMAL"
+    )  # safe against a killed process; a power cut may lose the last commit
     cursor.close()
 
 

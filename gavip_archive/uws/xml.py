@@ -38,7 +38,9 @@ def jobs_document(jobs: Iterable[Job], base: str) -> bytes:
     """Return the job list (UWS 1.1, section 2.2.2.1)."""
     root = Element(f"{{{UWS}}}jobs", {"version": "1.1"})
     for job in jobs:
-        reference = SubElement(root, f"{{{UWS}}}jobref", {"id": job.id, f"{{{XLINK}}}href": f"{base}/async/{job.id}"})
+        reference = SubElement(
+            root, f"{{{UWS}}}jobref", {"id": job.id, f"{{{XLINK}}}href": f"{base}/async/{job.id}"}
+        )
         SubElement(reference, f"{{{UWS}}}phase").text = job.phase.value
         if job.run_id:
             SubElement(reference, f"{{{UWS}}}runId").text = job.run_id

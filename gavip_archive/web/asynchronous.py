@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ..errors import NoSuchResource, ParameterError
-from ..formats.votable import error_document
-from ..params import job_parameters, read_time, read_whole, single
-from ..uws import xml
-from ..uws.model import Job, Phase
+from gavip_archive.errors import NoSuchResource, ParameterError
+from gavip_archive.formats.votable import error_document
+from gavip_archive.params import job_parameters, read_time, read_whole, single
+from gavip_archive.uws import xml
+from gavip_archive.uws.model import Job, Phase
+
 from .base import TextErrorHandler
 
 # WAIT is cut to this: proxies end requests that say nothing for a minute
@@ -90,7 +91,9 @@ async def _waited(handler: TextErrorHandler, job_id: str) -> Job:
     return await handler.archive.jobs.wait(job_id, _phase(phase) if phase else None, longest)
 
 
-async def _change_phase(handler: TextErrorHandler, job_id: str, phase: str | None, *, required: bool) -> None:
+async def _change_phase(
+    handler: TextErrorHandler, job_id: str, phase: str | None, *, required: bool
+) -> None:
     if phase is None and not required:
         return
     wanted = (phase or "").upper()
@@ -99,7 +102,9 @@ async def _change_phase(handler: TextErrorHandler, job_id: str, phase: str | Non
     elif wanted == "ABORT":
         await handler.archive.jobs.abort(job_id)
     else:
-        raise ParameterError(f"PHASE={phase or ''} cannot be set.", hint="Write PHASE=RUN or PHASE=ABORT.")
+        raise ParameterError(
+            f"PHASE={phase or ''} cannot be set.", hint="Write PHASE=RUN or PHASE=ABORT."
+        )
 
 
 class JobPropertyHandler(TextErrorHandler):
@@ -132,7 +137,9 @@ class JobPropertyHandler(TextErrorHandler):
             value = _given(pairs, "EXECUTIONDURATION")
             await jobs.set_duration(job_id, read_whole(value, "EXECUTIONDURATION"))
         elif name == "destruction":
-            await jobs.set_destruction(job_id, read_time(_given(pairs, "DESTRUCTION"), "DESTRUCTION"))
+            await jobs.set_destruction(
+                job_id, read_time(_given(pairs, "DESTRUCTION"), "DESTRUCTION")
+            )
         elif name == "parameters":
             await jobs.add_parameters(job_id, job_parameters(pairs), self.files())
         else:

@@ -17,13 +17,12 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from gavip_api.errors import GavipError
-
-from ..fetch import UploadFetcher
-from ..formats.votable import error_document
-from ..limits import Limits
-from ..queries import QueryService
-from ..tableset import Tableset
-from ..uws.service import JobService
+from gavip_archive.fetch import UploadFetcher
+from gavip_archive.formats.votable import error_document
+from gavip_archive.limits import Limits
+from gavip_archive.queries import QueryService
+from gavip_archive.tableset import Tableset
+from gavip_archive.uws.service import JobService
 
 log = logging.getLogger("gavip.archive.web")
 
@@ -57,7 +56,8 @@ class Archive:
 def without_preamble(body: bytes, content_type: str) -> bytes:
     """Drop what precedes the first boundary of a multipart body.
 
-    RFC 2046, section 5.1.1, allows a preamble and STIL sends one (a line end); tornado takes it for a part without headers.
+    RFC 2046, section 5.1.1, allows a preamble and STIL sends one (a line end); tornado takes it for a part
+    without headers.
     """
     if not content_type.lower().startswith("multipart/"):
         return body
@@ -74,7 +74,9 @@ class ArchiveHandler(RequestHandler):
     def initialize(self, archive: Archive) -> None:
         """Take the services, and make the body readable before tornado parses it."""
         self.archive = archive
-        self.request.body = without_preamble(self.request.body, self.request.headers.get("Content-Type", ""))
+        self.request.body = without_preamble(
+            self.request.body, self.request.headers.get("Content-Type", "")
+        )
 
     def set_default_headers(self) -> None:
         """Forbid sniffing: results hold strings of strangers."""
@@ -133,7 +135,10 @@ class ArchiveHandler(RequestHandler):
             if error.status == 503:
                 self.set_header("Retry-After", "10")
         elif isinstance(error, HTTPError) and status_code < 500:
-            message = error.log_message or {404: "There is nothing at this address.", 405: "This address does not take that method."}.get(status_code, "The request is malformed.")
+            message = error.log_message or {
+                404: "There is nothing at this address.",
+                405: "This address does not take that method.",
+            }.get(status_code, "The request is malformed.")
         else:
             message = "The archive failed; the operator's log says why."
         self.write_message(message)

@@ -13,11 +13,13 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import yaml
 
-from ..tableset import Tableset
+from gavip_archive.tableset import Tableset
+
 from .base import TextErrorHandler
 
 _STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --text: #14213d; --soft: #f1f4f9; --accent: #00757a; --edge: #cfd8e6; }
+:root { color-scheme: light dark;
+  --ground: #fff; --text: #14213d; --soft: #f1f4f9; --accent: #00757a; --edge: #cfd8e6; }
 @media (prefers-color-scheme: dark) {
   :root { --ground: #0b1530; --text: #e6ecf7; --soft: #142146; --accent: #4fd1c5; --edge: #2b3b66; } }
 body { background: var(--ground); color: var(--text); font: 1rem/1.55 system-ui, sans-serif; margin: 0 auto;
@@ -43,13 +45,15 @@ class Example:
 @cache
 def load_examples() -> tuple[Example, ...]:
     """Return the examples of ``examples.yaml``."""
-    text = resources.files("gavip_archive").joinpath("data", "examples.yaml").read_text("utf-8")
+    text = resources.files("gavip_archive").joinpath("data/examples.yaml").read_text("utf-8")
     return tuple(Example(**entry) for entry in yaml.safe_load(text))
 
 
 def examples_page(base: str, tableset: Tableset) -> bytes:
     """Return the page."""
-    html = Element("html", {"xmlns": "http://www.w3.org/1999/xhtml", "lang": "en", "xml:lang": "en"})
+    html = Element(
+        "html", {"xmlns": "http://www.w3.org/1999/xhtml", "lang": "en", "xml:lang": "en"}
+    )
     head = SubElement(html, "head")
     SubElement(head, "meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"})
     SubElement(head, "title").text = "GAVIP archive: example queries"
@@ -67,7 +71,9 @@ def examples_page(base: str, tableset: Tableset) -> bytes:
 
 def _introduction(parent: Element, base: str) -> None:
     text = SubElement(parent, "p")
-    text.text = "A TAP 1.1 service with real stars. Give this address to TOPCAT, pyvo or any TAP client: "
+    text.text = (
+        "A TAP 1.1 service with real stars. Give this address to TOPCAT, pyvo or any TAP client: "
+    )
     SubElement(text, "code").text = base
     links = SubElement(parent, "p")
     for path, label in (
@@ -94,12 +100,16 @@ def _contents(parent: Element, tableset: Tableset) -> None:
 
 
 def _example(parent: Element, example: Example, base: str) -> None:
-    block = SubElement(parent, "div", {"id": example.id, "resource": f"#{example.id}", "typeof": "example"})
+    block = SubElement(
+        parent, "div", {"id": example.id, "resource": f"#{example.id}", "typeof": "example"}
+    )
     SubElement(block, "h3", {"property": "name"}).text = example.title
     SubElement(block, "p").text = example.text
     SubElement(block, "pre", {"property": "query", "tabindex": "0"}).text = example.query.strip()
     run = SubElement(block, "p")
-    address = f"{base}/sync?LANG=ADQL&RESPONSEFORMAT=tsv&MAXREC=20&QUERY={quote(example.query.strip())}"
+    address = (
+        f"{base}/sync?LANG=ADQL&RESPONSEFORMAT=tsv&MAXREC=20&QUERY={quote(example.query.strip())}"
+    )
     SubElement(run, "a", {"href": address}).text = "Show 20 rows"
     run[-1].set("aria-label", f"Show 20 rows of: {example.title}")
 
@@ -110,4 +120,7 @@ class ExamplesHandler(TextErrorHandler):
     def get(self) -> None:
         """Return the page."""
         self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-        self.answer(examples_page(self.archive.base, self.archive.tableset), "application/xhtml+xml; charset=UTF-8")
+        self.answer(
+            examples_page(self.archive.base, self.archive.tableset),
+            "application/xhtml+xml; charset=UTF-8",
+        )

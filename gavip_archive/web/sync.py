@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import tempfile
 
-from ..engine.worker import StopRequest
-from ..params import job_parameters, read_query
-from ..uws.service import gather_uploads, inline_uploads
-from .base import ArchiveHandler
+from gavip_archive.engine.worker import StopRequest
+from gavip_archive.params import job_parameters, read_query
+from gavip_archive.uws.service import gather_uploads, inline_uploads
+
+from .base import Archive, ArchiveHandler
 
 
 class SyncHandler(ArchiveHandler):
     """Executes one query while the client waits."""
 
-    def initialize(self, **services: object) -> None:
+    def initialize(self, archive: Archive) -> None:
         """Take the services."""
-        super().initialize(**services)  # type: ignore[arg-type]
+        super().initialize(archive)
         self._stop = StopRequest()
 
     async def get(self) -> None:
@@ -33,7 +34,9 @@ class SyncHandler(ArchiveHandler):
     async def _answer_query(self) -> None:
         given = job_parameters(self.pairs())
         parameters = read_query(given)
-        uploads = await gather_uploads(parameters, inline_uploads(given, self.files()), self.archive.fetcher)
+        uploads = await gather_uploads(
+            parameters, inline_uploads(given, self.files()), self.archive.fetcher
+        )
         with tempfile.TemporaryFile(dir=self.archive.scratch) as file:
             outcome = await self.archive.queries.execute(
                 parameters, uploads, file, self._stop, self.archive.limits.sync_timeout

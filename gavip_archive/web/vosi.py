@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from xml.etree.ElementTree import Element, SubElement, register_namespace, tostring
 
-from ..adql.functions import FUNCTIONS
-from ..errors import NoSuchResource
-from ..formats.registry import FORMATS
-from ..tableset import Schema, Table
-from ..uws.xml import XSI, timestamp
+from gavip_archive.adql.functions import FUNCTIONS
+from gavip_archive.errors import NoSuchResource
+from gavip_archive.formats.registry import FORMATS
+from gavip_archive.tableset import Schema, Table
+from gavip_archive.uws.xml import XSI, timestamp
+
 from .base import Archive, ArchiveHandler, TextErrorHandler
 
 _CAPABILITIES = "http://www.ivoa.net/xml/VOSICapabilities/v1.0"
@@ -23,7 +24,19 @@ register_namespace("vosi", _CAPABILITIES)
 register_namespace("avl", _AVAILABILITY)
 register_namespace("vtm", _TABLES)
 
-_GEOMETRY = ("POINT", "CIRCLE", "BOX", "POLYGON", "CONTAINS", "INTERSECTS", "DISTANCE", "AREA", "COORD1", "COORD2", "COORDSYS")
+_GEOMETRY = (
+    "POINT",
+    "CIRCLE",
+    "BOX",
+    "POLYGON",
+    "CONTAINS",
+    "INTERSECTS",
+    "DISTANCE",
+    "AREA",
+    "COORD1",
+    "COORD2",
+    "COORDSYS",
+)
 _OPTIONAL_FEATURES = {
     "adqlgeo": _GEOMETRY,
     "adql-string": ("LOWER", "UPPER", "ILIKE"),
@@ -44,8 +57,14 @@ def _document(root: Element, **prefixes: str) -> bytes:
 def capabilities_document(archive: Archive) -> bytes:
     """Return the capabilities (VOSI 1.1, section 2; TAPRegExt 1.0)."""
     root = Element(f"{{{_CAPABILITIES}}}capabilities")
-    tap = SubElement(root, "capability", {"standardID": "ivo://ivoa.net/std/TAP", f"{{{XSI}}}type": "tr:TableAccess"})
-    interface = SubElement(tap, "interface", {"role": "std", f"{{{XSI}}}type": "vs:ParamHTTP", "version": "1.1"})
+    tap = SubElement(
+        root,
+        "capability",
+        {"standardID": "ivo://ivoa.net/std/TAP", f"{{{XSI}}}type": "tr:TableAccess"},
+    )
+    interface = SubElement(
+        tap, "interface", {"role": "std", f"{{{XSI}}}type": "vs:ParamHTTP", "version": "1.1"}
+    )
     SubElement(interface, "accessURL", {"use": "base"}).text = archive.base
     _language(tap)
     for each in FORMATS:
@@ -72,14 +91,18 @@ def capabilities_document(archive: Archive) -> bytes:
         kind = "vs:ParamHTTP" if path != "examples" else "vr:WebBrowser"
         described = SubElement(capability, "interface", {"role": "std", f"{{{XSI}}}type": kind})
         SubElement(described, "accessURL", {"use": "full"}).text = f"{archive.base}/{path}"
-    return _document(root, vs=_VODATASERVICE, tr=_TAPREGEXT, vr="http://www.ivoa.net/xml/VOResource/v1.0")
+    return _document(
+        root, vs=_VODATASERVICE, tr=_TAPREGEXT, vr="http://www.ivoa.net/xml/VOResource/v1.0"
+    )
 
 
 def _language(parent: Element) -> None:
     language = SubElement(parent, "language")
     SubElement(language, "name").text = "ADQL"
     for version in ("2.0", "2.1"):
-        SubElement(language, "version", {"ivo-id": f"ivo://ivoa.net/std/ADQL#v{version}"}).text = version
+        SubElement(
+            language, "version", {"ivo-id": f"ivo://ivoa.net/std/ADQL#v{version}"}
+        ).text = version
     SubElement(language, "description").text = (
         "ADQL 2.0 with the optional parts of 2.1 listed here. All positions are ICRS. POLYGON and BOX take constant"
         f" coordinates. Functions: {', '.join(sorted(FUNCTIONS))}."
@@ -90,7 +113,9 @@ def _language(parent: Element) -> None:
             SubElement(SubElement(features, "feature"), "form").text = form
 
 
-def _bounds(parent: Element, name: str, default: int, hard: int, *, unit: str | None = None) -> None:
+def _bounds(
+    parent: Element, name: str, default: int, hard: int, *, unit: str | None = None
+) -> None:
     element = SubElement(parent, name)
     attributes = {"unit": unit} if unit else {}
     SubElement(element, "default", attributes).text = str(default)
@@ -134,7 +159,11 @@ def _describe(element: Element, table: Table, *, columns: bool) -> None:
     for column in table.columns:
         described = SubElement(element, "column", {"std": "true"} if column.std else {})
         SubElement(described, "name").text = column.adql_name
-        for name, value in (("description", column.description), ("unit", column.unit), ("ucd", column.ucd)):
+        for name, value in (
+            ("description", column.description),
+            ("unit", column.unit),
+            ("ucd", column.ucd),
+        ):
             if value:
                 SubElement(described, name).text = value
         attributes = {f"{{{XSI}}}type": "vs:VOTableType"}
@@ -184,7 +213,9 @@ class TablesHandler(TextErrorHandler):
                 raise NoSuchResource(f"There is no table {name}.", hint="See /tap/tables.")
             self.answer(table_document(table), "text/xml; charset=UTF-8")
             return
-        minimal = any(key.lower() == "detail" and value.lower() == "min" for key, value in self.pairs())
+        minimal = any(
+            key.lower() == "detail" and value.lower() == "min" for key, value in self.pairs()
+        )
         document = tables_document(self.archive.tableset.schemas, columns=not minimal)
         self.answer(document, "text/xml; charset=UTF-8")
 
