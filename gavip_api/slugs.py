@@ -24,6 +24,8 @@ RESERVED_USERS = frozenset(
     {
         "portal",
         "jobqueue",
+        "spawner",
+        "idle-culler",
         "archive",
         "hub",
         "services",

@@ -45,7 +45,8 @@ class ProcessStatus:
     exit_code : int, optional
         Once exited; negative for a signal, as in :mod:`subprocess`.
     reason : str
-        ``"memory"`` or ``"time"`` when the plane itself ended it for passing that limit, else empty.
+        ``"memory"`` or ``"time"`` when the plane itself ended it for passing that limit, ``"stopped"`` when
+        it was asked to, else empty.
     started, ended : datetime, optional
         UTC.
     labels : mapping

@@ -10,7 +10,6 @@ the tree is left. Imports little, for every job pays it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -23,12 +22,12 @@ from typing import Any
 
 import psutil
 
+from .linux import adopt_orphans, signal_when_parent_dies
+
 LOG_LIMIT = 32 << 20
 """Bytes of output kept; a flood beyond it is counted, not stored."""
 
 _POLL = 0.5
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 def claim(folder: Path) -> bool:
@@ -55,12 +54,6 @@ def record_exit(folder: Path, exit_code: int | None, reason: str) -> None:
     temporary.replace(folder / "exit.json")
 
 
-def _prctl(option: int, value: int) -> None:
-    """Call Linux' prctl(2); elsewhere there is none, and orphans are found by walking the tree instead."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
 class Supervisor:
     """Runs one spec to its end.
 
@@ -80,7 +73,7 @@ class Supervisor:
         """Start the process, watch its limits, record how it ended."""
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
         Path(self.spec["cwd"]).mkdir(parents=True, exist_ok=True)
         for folder in self.spec["read_write"]:
             Path(folder).mkdir(parents=True, exist_ok=True)
@@ -93,7 +86,7 @@ class Supervisor:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+                preexec_fn=lambda: signal_when_parent_dies(signal.SIGKILL),
             )
         except OSError as e:
             (self.folder / "log").write_text(f"cannot start {self.spec['argv'][0]}: {e.strerror}\n")
@@ -132,6 +125,7 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 pass
             if self.stopping:
+                self.reason = "stopped"
                 return self._end(child, self._grace())
             if deadline is not None and time.monotonic() > deadline:
                 self.reason = "time"

@@ -19,6 +19,9 @@ platform = Platform.of_environment()
 layout = platform.layout
 here = Path(__file__).resolve().parent
 
+# people think more than they compute: what they look at reserves a quarter of a core, what they run a whole one
+INTERFACE_CPU = 0.25
+
 c.JupyterHub.bind_url = f"http://127.0.0.1:{platform.port}"
 c.JupyterHub.subdomain_host = platform.public_url
 c.JupyterHub.subdomain_hook = subdomain_hook
@@ -49,7 +52,6 @@ c.DemoAuthenticator.portal_api_url = platform.portal_api
 c.DemoAuthenticator.portal_token = platform.spawner_token
 
 c.JupyterHub.load_roles = roles.load_roles()
-c.JupyterHub.load_groups = roles.load_groups()
 c.JupyterHub.custom_scopes = roles.CUSTOM_SCOPES
 c.JupyterHub.tornado_settings = {
     "oauth_no_confirm_list": roles.InstanceClients({"service-portal"}),
@@ -66,6 +68,7 @@ c.GavipProcessSpawner.portal_api_url = platform.portal_api
 c.GavipProcessSpawner.frame_ancestors = (
     f"'self' {platform.portal_origin} http://{{owner}}.{platform.host}:{platform.port}"
 )
+c.GavipProcessSpawner.notebook_cpu = INTERFACE_CPU
 c.GavipProcessSpawner.ledger_url = platform.jobqueue_api
 c.GavipProcessSpawner.ledger_token = platform.spawner_token
 
@@ -81,8 +84,10 @@ c.JupyterHub.services = [
             "gavip_portal",
             f"--PortalApp.state_dir={platform.state}",
             f"--PortalApp.jobqueue_url={platform.jobqueue_api}",
-            f"--PortalApp.public_hub_url={platform.public_url}",
-            f"--PortalApp.example_folders={platform.examples}",
+            f"--PortalApp.hub_public_url={platform.public_url}/hub/",
+            f"--PortalApp.user_url_template={platform.user_url}",
+            f"--PortalApp.example_folders={platform.examples}/*",
+            f"--PortalApp.instance_cpu={INTERFACE_CPU}",
         ],
         "environment": {"GAVIP_COOKIE_SECRET": platform.portal_cookie_secret},
     },
@@ -97,6 +102,8 @@ c.JupyterHub.services = [
             f"--JobQueueApp.bind_url={platform.jobqueue_internal}",
             f"--JobQueueApp.state_dir={platform.state}",
             f"--JobQueueApp.archive_url={platform.archive_url}",
+            # one core must still hold an interface, a notebook and a job side by side
+            f"--JobQueueApp.capacity_cpu={max(2, os.cpu_count() or 1)}",
         ],
     },
     {"name": "spawner", "display": False, "api_token": platform.spawner_token},

@@ -94,6 +94,11 @@ class Platform:
         return f"{self.portal_origin}/services/portal/"
 
     @property
+    def user_url(self) -> str:
+        """Template of the address of a user's server; ``{user}`` stands for the name."""
+        return f"http://{{user}}.{self.host}:{self.port}/user/{{user}}/"
+
+    @property
     def portal_internal(self) -> str:
         """Address of the portal behind the proxy."""
         return f"http://127.0.0.1:{self.portal_port}"

