@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -144,6 +145,15 @@ class AviVoila(Voila):
             ) from None
 
 
+def titled(title: str) -> Callable[..., None]:
+    """Return Voilà's hook that gives the page the AVI's title instead of the notebook's file name."""
+
+    def hook(handler: Any, notebook: Any, cwd: str) -> None:
+        notebook.metadata["title"] = title
+
+    return hook
+
+
 def build_config(avi: Settings) -> Config:
     """Return Voilà's configuration for one view; pure."""
     c = Config()
@@ -168,6 +178,7 @@ def build_config(avi: Settings) -> Config:
     v.multi_kernel_manager_class = AviKernelManager
     v.kernel_spec_manager_class = AviKernelSpecManager
     v.extension_denylist = list(NOT_FOR_PAGES)
+    v.prelaunch_hook = titled(avi.title)
     v.resources = {"gavip": {"title": avi.title, "view": avi.notebook.stem}}
     c.AviKernelManager.work_dir = str(avi.work_dir)
     c.AviKernelManager.python_path = str(avi.release_dir)
