@@ -27,6 +27,8 @@ def _evaluate(expression: str, parameters: Mapping[str, Any], what: str) -> floa
         raise InvalidInput(
             f"The expression for {what} is longer than {_MAX_EXPRESSION} characters."
         )
+    if set(expression) & set(";\n\r"):
+        raise InvalidInput(f"The {what} {expression!r} must be one expression.")
     numbers = {
         k: v
         for k, v in parameters.items()

@@ -1,0 +1,107 @@
+"""What the composition root decides: host names, roles, accounts, ports, messages of `gavip up`."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gavip_api.scopes import CUSTOM_SCOPES
+from gavip_api.slugs import RESERVED_USERS
+from hub_config import roles
+from hub_config.accounts import DEMO_USERS, Accounts
+from hub_config.platform import INTERNAL_PORTS, Platform
+from hub_config.subdomains import subdomain_hook
+from hub_config.up import up
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "host"),
+    [
+        pytest.param("alice", "user", "alice.x.test", id="user"),
+        pytest.param("portal", "service", "portal.x.test", id="service"),
+        pytest.param("portal", "user", "portal--user.x.test", id="user-named-as-service"),
+        pytest.param("avi-00ff", "user", "avi-00ff.x.test", id="technical"),
+    ],
+)
+def test_hosts(name: str, kind: str, host: str) -> None:
+    assert subdomain_hook(name, "x.test", kind) == host
+
+
+def test_no_user_shares_a_host_with_a_service() -> None:
+    services = {subdomain_hook(n, "x.test", "service") for n in RESERVED_USERS}
+    users = {subdomain_hook(n, "x.test", "user") for n in RESERVED_USERS}
+    assert not services & users
+
+
+def test_custom_scopes_in_roles_are_declared() -> None:
+    used = {s for role in roles.load_roles() for s in role["scopes"] if s.startswith("custom:")}
+    assert used == set(CUSTOM_SCOPES)
+
+
+def test_instances_hold_nothing_but_their_own() -> None:
+    assert set(roles.INSTANCE_TOKEN_SCOPES) == {
+        "users:activity!user",
+        "access:servers!server",
+        "read:users:name!user",
+        "custom:portal:instance",
+    }
+
+
+@pytest.mark.parametrize(
+    ("client", "trusted"),
+    [
+        ("service-portal", True),
+        ("jupyterhub-user-avi-0f", True),
+        ("jupyterhub-user-alice", False),
+        ("service-other", False),
+        (None, False),
+    ],
+)
+def test_consent_is_skipped_for_instances_only(client: object, trusted: bool) -> None:
+    assert (client in roles.InstanceClients({"service-portal"})) is trusted
+
+
+def test_accounts_check_passwords_and_store_none(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path / "run" / "accounts.json")
+    assert accounts.check("alice", "x") is None
+    passwords = accounts.create()
+    assert set(passwords) == set(DEMO_USERS)
+    assert accounts.check("alice", passwords["alice"]) == ["scientist"]
+    assert accounts.check("alice", passwords["bob"]) is None
+    assert accounts.check("mallory", "") is None
+    stored = (tmp_path / "run" / "accounts.json").read_text()
+    assert not any(password in stored for password in passwords.values())
+    assert (tmp_path / "run" / "accounts.json").stat().st_mode & 0o077 == 0
+
+
+def test_platform_survives_a_restart(tmp_path: Path) -> None:
+    first = Platform.load(tmp_path, port=8123).with_ports()
+    first.save()
+    assert Platform.load(tmp_path, port=8123).with_ports() == first
+    assert first.file.stat().st_mode & 0o077 == 0
+    assert first.cookie_secret not in repr(first)
+
+
+def test_a_taken_internal_port_is_replaced(tmp_path: Path) -> None:
+    platform = Platform.load(tmp_path).with_ports()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", platform.hub_port))
+        again = platform.with_ports()
+    assert again.hub_port != platform.hub_port
+    ports = [getattr(again, n) for n in INTERNAL_PORTS]
+    assert len(set(ports)) == len(ports)
+
+
+def test_a_taken_public_port_is_a_clear_message(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(up, ["--state", str(tmp_path), "--port", str(port)])
+    assert result.exit_code == 1
+    assert f"Port {port} is taken" in result.output
+    assert f"PORT={port + 1}" in result.output
+    assert "Traceback" not in result.output
