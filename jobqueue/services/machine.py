@@ -127,6 +127,8 @@ class JobMachine:
     def end(self, session: Session, job: JobRow, outcome: Outcome) -> None:
         """``starting | running →`` a final state, or ``lost → queued`` for the retry; releases the reservation."""
         self._check(job, outcome.state)
+        if not JobState(job.state).holds_resources:
+            raise Conflict(f"A job that is {job.state} has no attempt to end.")
         now = utcnow()
         attempt = jobs.attempt(session, job)
         attempt.ended, attempt.outcome = now, outcome.state.value
