@@ -40,6 +40,7 @@ class AviKernelSpecManager(KernelSpecManager):
                 "--HistoryManager.enabled=False",
                 # what avi.kernel writes to the real stderr is for the instance's log, not for the page
                 "--IPKernelApp.capture_fd_output=False",
+                "--IPKernelApp.log_level=ERROR",
             ],
             display_name="Python 3",
             language="python",

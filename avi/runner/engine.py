@@ -6,8 +6,10 @@ output messages, of which two media types are read as data (progress and explain
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
 from ..reporting import ERROR_MIME, MIME
+
+log = logging.getLogger("avi.runner")
 
 ENGINE = "gavip"
 GRACE = 5.0
@@ -86,6 +90,7 @@ class Watch:
         """Note that the author's code cell `number` runs."""
         self.cell = number
         self.task = f"Cell {number} of {self.total}" + (f": {title}" if title else "")
+        log.info("%s", self.task)
         self.on_progress(number - 1, self.total, self.task, "")
 
     def cell_ended(self) -> None:
@@ -185,7 +190,11 @@ class WatchedEngine(NBClientEngine):
             extra_arguments=[
                 "--InteractiveShellApp.extra_extensions=avi.kernel",
                 "--HistoryManager.enabled=False",
+                "--IPKernelApp.log_level=ERROR",
             ],
+            # what the notebook prints is the job's log
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
         )
         return client.execute(env=kernel_env)
 

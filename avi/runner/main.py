@@ -235,10 +235,10 @@ def _from_environment() -> Run:
 def main() -> int:
     """Run the job that the environment describes; return the exit status."""
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s"
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s"
     )
-    logging.getLogger("papermill").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("papermill", "httpx", "traitlets", "matplotlib"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     stop_asked = threading.Event()
     watches: list[Any] = []
 

@@ -34,6 +34,13 @@ def _data_url(path: Path) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
+def _caption(name: str) -> str:
+    words = PurePosixPath(name).stem.replace("_", " ").replace("-", " ").split() or [name]
+    first, *rest = words
+    # two letters are an abbreviation: HR diagram, not Hr diagram
+    return " ".join([first.upper() if len(first) <= 2 else first.capitalize(), *rest])
+
+
 def previews(folder: Path, outputs: tuple[str, ...]) -> str:
     """Return the product's figures as HTML."""
     shown = []
@@ -41,7 +48,7 @@ def previews(folder: Path, outputs: tuple[str, ...]) -> str:
         path = _file(folder, name) if name.lower().endswith((".png", ".jpg", ".jpeg")) else None
         if path is None or path.stat().st_size > MAX_PREVIEW_BYTES or len(shown) == MAX_PREVIEWS:
             continue
-        label = escape(PurePosixPath(name).stem.replace("_", " ").replace("-", " ").capitalize())
+        label = escape(_caption(name))
         shown.append(
             f'<figure><img src="{_data_url(path)}" alt="{label}"><figcaption>{label}</figcaption></figure>'
         )

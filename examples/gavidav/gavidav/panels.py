@@ -10,13 +10,12 @@ import ipywidgets as w
 import numpy as np
 from avi import widgets as aw
 
-from . import figures
 from .query import PLACES, Cone, adql
 from .stars import Stars
 
 MAX_ROWS = 100_000
 OWN_CHOICE = "Your own position"
-_PLACEHOLDER = '<div class="gavip-night" style="aspect-ratio: 728 / 650"></div>'
+PLACEHOLDER = '<div class="gavip-night"><div style="aspect-ratio: 728 / 650"></div></div>'
 
 
 def fetch(cone: Cone, run: Any) -> tuple[Cone, Stars, bool]:
@@ -90,7 +89,7 @@ class StarsView(w.VBox):
     def __init__(self, parts: tuple[str, ...] = ("numbers", "sky", "hr"), min_snr: float = 5.0) -> None:
         self._parts, self._min_snr = parts, min_snr
         self.numbers, self.told = aw.html(_numbers(None, None, False, min_snr)), aw.html("&nbsp;")
-        self.sky, self.hr = aw.html(_PLACEHOLDER), aw.html(_PLACEHOLDER)
+        self.sky, self.hr = aw.html(PLACEHOLDER), aw.html(PLACEHOLDER)
         self.told.add_class("gavip-muted")
         pictures = [p for name, p in (("sky", self.sky), ("hr", self.hr)) if name in parts]
         pair = aw.box(*pictures, classes=("gavip-pair",))
@@ -103,6 +102,8 @@ class StarsView(w.VBox):
 
     def show(self, result: tuple[Cone, Stars, bool]) -> None:
         """Show the stars of a cone."""
+        from . import figures  # matplotlib takes half a second that the page need not wait for
+
         cone, stars, more = result
         if "numbers" in self._parts:
             self.numbers.value = _numbers(cone, stars, more, self._min_snr)
@@ -118,19 +119,16 @@ class StarsView(w.VBox):
 
 
 def _numbers(cone: Cone | None, stars: Stars | None, more: bool, min_snr: float) -> str:
-    if stars is None or cone is None:
-        facts = [("Stars", "–"), ("With parallax", "–"), ("Good parallax", "–"), ("Median distance", "–")]
-    else:
+    names = ("Stars", "Brightest G", "With parallax", f"Parallax ≥ {min_snr:g} × error", "Their median distance")
+    values = ["–"] * len(names)
+    if stars is not None and cone is not None:
         known, good = np.isfinite(stars.parallax), stars.good(min_snr)
-        share = f" <small>{100 * known.mean():.0f} %</small>"
-        far = f"{np.median(stars.distance[good]):,.0f} <small>pc</small>" if good.any() else "–"
-        bright = f"{np.nanmin(stars.g):.2f} <small>mag</small>"
-        facts = [
-            ("Stars", f"{len(stars):,}" + (" <small>and more</small>" if more else "")),
-            ("Brightest G", bright),
-            ("With parallax", f"{int(known.sum()):,}{share}"),
-            (f"Parallax ≥ {min_snr:g} × error", f"{int(good.sum()):,}"),
-            ("Median distance of these", far),
+        values = [
+            f"{len(stars):,}" + (" <small>and more</small>" if more else ""),
+            f"{np.nanmin(stars.g):.2f} <small>mag</small>",
+            f"{int(known.sum()):,} <small>{100 * known.mean():.0f} %</small>",
+            f"{int(good.sum()):,}",
+            f"{np.median(stars.distance[good]):,.0f} <small>pc</small>" if good.any() else "–",
         ]
-    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    cells = "".join(f"<div><dt>{n}</dt><dd>{v}</dd></div>" for n, v in zip(names, values, strict=True))
     return f'<dl class="gavip-stats">{cells}</dl>'
