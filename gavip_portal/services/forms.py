@@ -82,15 +82,14 @@ def rule_text(spec: ParameterSpec) -> str:
     low, high = spec.minimum, spec.maximum
     above, below = spec.exclusive_minimum, spec.exclusive_maximum
     parts = []
-    if low is not None and high is not None:
-        parts.append(f"{_text(low)} to {_text(high)}")
-    else:
-        if low is not None:
-            parts.append(f"at least {_text(low)}")
-        if high is not None:
-            parts.append(f"at most {_text(high)}")
     if above is not None:
         parts.append(f"above {_text(above)}")
+    if low is not None and high is not None:
+        parts.append(f"{_text(low)} to {_text(high)}")
+    elif low is not None:
+        parts.append(f"at least {_text(low)}")
+    elif high is not None:
+        parts.append(f"at most {_text(high)}")
     if below is not None:
         parts.append(f"below {_text(below)}")
     if parts and spec.unit:

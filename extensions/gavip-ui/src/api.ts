@@ -1,13 +1,5 @@
 import { ApiError, toApiError } from "./errors";
-import type {
-  Instance,
-  InstanceRequest,
-  Job,
-  JobPage,
-  JobRequest,
-  Pool,
-  Problem,
-} from "./types";
+import type { Instance, InstanceRequest, Job, JobPage, JobRequest, Pool, Problem } from "./types";
 
 /** Typed calls of the public API. The browser's cookie says who asks; the XSRF token shows that a page of ours asks. */
 export class ApiClient {

@@ -6,8 +6,16 @@ export function confirmAction(options: {
   text: string;
   action: string;
 }): Promise<boolean> {
-  const cancel = h("button", { type: "submit", value: "no", class: "btn btn-outline-secondary" }, "Keep");
-  const confirm = h("button", { type: "submit", value: "yes", class: "btn btn-danger" }, options.action);
+  const cancel = h(
+    "button",
+    { type: "submit", value: "no", class: "btn btn-outline-secondary" },
+    "Keep",
+  );
+  const confirm = h(
+    "button",
+    { type: "submit", value: "yes", class: "btn btn-danger" },
+    options.action,
+  );
   const dialog = h(
     "dialog",
     { class: "gv-dialog", "aria-labelledby": "gv-dialog-title" },

@@ -32,7 +32,10 @@ export function icon(name: string): SVGSVGElement {
 }
 
 /** The element with this id or data-part; pages are rendered by the same release, so a missing one is a defect. */
-export function part<T extends HTMLElement = HTMLElement>(name: string, root: ParentNode = document): T {
+export function part<T extends HTMLElement = HTMLElement>(
+  name: string,
+  root: ParentNode = document,
+): T {
   const found = root.querySelector<T>(`[data-part="${name}"]`);
   if (!found) throw new Error(`The page has no part ${name}.`);
   return found;

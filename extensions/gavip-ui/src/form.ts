@@ -84,6 +84,7 @@ export class ParameterForm {
     control.classList.toggle("is-invalid", text !== "");
     if (text === "") control.removeAttribute("aria-invalid");
     else control.setAttribute("aria-invalid", "true");
-    if (place) place.textContent = text === "" ? "" : `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+    if (place)
+      place.textContent = text === "" ? "" : `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
   }
 }

@@ -18,7 +18,8 @@ export function formatDuration(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, "0")} s`;
-  if (s < 86_400) return `${Math.floor(s / 3600)} h ${String(Math.floor((s % 3600) / 60)).padStart(2, "0")} min`;
+  if (s < 86_400)
+    return `${Math.floor(s / 3600)} h ${String(Math.floor((s % 3600) / 60)).padStart(2, "0")} min`;
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
 }
 
@@ -52,8 +53,7 @@ export function formatAgo(iso: string, now: number = Date.now()): string {
 export function localizeTimes(root: ParentNode = document): void {
   for (const element of root.querySelectorAll<HTMLTimeElement>("time[datetime][data-format]")) {
     const iso = element.dateTime;
-    element.textContent =
-      element.dataset["format"] === "ago" ? formatAgo(iso) : formatLocal(iso);
+    element.textContent = element.dataset["format"] === "ago" ? formatAgo(iso) : formatLocal(iso);
     element.title = formatUtc(iso);
   }
 }

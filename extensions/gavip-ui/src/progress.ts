@@ -15,7 +15,12 @@ export const JOB_LABELS: Record<JobState, string> = {
 
 /** A state as word and shape, never as colour alone. */
 export function stateBadge(state: string, label: string): HTMLElement {
-  return h("span", { class: `gv-badge gv-badge-${state}` }, h("i", { "aria-hidden": "true" }), label);
+  return h(
+    "span",
+    { class: `gv-badge gv-badge-${state}` },
+    h("i", { "aria-hidden": "true" }),
+    label,
+  );
 }
 
 export function jobFraction(job: Pick<Job, "state" | "progress">): number | null {
@@ -85,7 +90,8 @@ export class JobProgress {
     const fraction = jobFraction(job);
     const live = !isFinalJob(job.state);
     this.track.dataset["state"] = job.state;
-    this.track.classList.toggle("gv-bar-unknown", fraction === null && live);
+    const works = live && job.state !== "queued";
+    this.track.classList.toggle("gv-bar-unknown", fraction === null && works);
     if (fraction === null) this.track.removeAttribute("aria-valuenow");
     else this.track.setAttribute("aria-valuenow", String(Math.round(fraction * 100)));
     this.bar.style.width = fraction === null ? "" : `${fraction * 100}%`;

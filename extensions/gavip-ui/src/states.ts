@@ -8,7 +8,9 @@ export function showLoading(box: HTMLElement, what: string, rows = 3): void {
   replace(
     box,
     h("p", { class: "visually-hidden", role: "status" }, `Loading ${what}…`),
-    ...Array.from({ length: rows }, () => h("div", { class: "gv-skeleton", "aria-hidden": "true" })),
+    ...Array.from({ length: rows }, () =>
+      h("div", { class: "gv-skeleton", "aria-hidden": "true" }),
+    ),
   );
 }
 

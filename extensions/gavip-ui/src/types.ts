@@ -1,14 +1,7 @@
 // The wire models of /api/v1 that pages use; gavip_api/models.py is their source.
 
 export type JobState =
-  | "queued"
-  | "starting"
-  | "running"
-  | "succeeded"
-  | "failed"
-  | "cancelled"
-  | "timed-out"
-  | "lost";
+  "queued" | "starting" | "running" | "succeeded" | "failed" | "cancelled" | "timed-out" | "lost";
 
 export type InstanceState = "requested" | "starting" | "ready" | "stopping" | "stopped" | "failed";
 

@@ -26,7 +26,10 @@ async function open(page: Page, avi: string, button: HTMLButtonElement): Promise
         : `${page.prefix}instances/${instance.id}`,
     );
   } catch (error) {
-    replace(place, errorBox(toApiError(error), () => void open(page, avi, button)));
+    replace(
+      place,
+      errorBox(toApiError(error), () => void open(page, avi, button)),
+    );
     button.disabled = false;
     button.removeAttribute("aria-busy");
   }
@@ -58,7 +61,11 @@ function submitWith(page: Page, avi: string, element: HTMLFormElement): void {
       const error = toApiError(caught);
       const unplaced = form.show(error.fields);
       const allPlaced = Object.keys(error.fields).length > 0 && unplaced.length === 0;
-      if (!allPlaced) replace(place, errorBox(error, () => void submit()));
+      if (!allPlaced)
+        replace(
+          place,
+          errorBox(error, () => void submit()),
+        );
       button.disabled = false;
     }
   }

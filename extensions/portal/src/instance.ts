@@ -71,7 +71,10 @@ export function startInstance({ root, api, prefix }: Page): void {
     try {
       show(await api.instance(id));
     } catch (error) {
-      replace(part("actions-error", root), errorBox(toApiError(error), () => void load()));
+      replace(
+        part("actions-error", root),
+        errorBox(toApiError(error), () => void load()),
+      );
     }
   }
 

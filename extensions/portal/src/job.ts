@@ -36,6 +36,7 @@ export function startJob({ root, api, prefix }: Page): void {
       else view = new JobView(root, job, api, prefix, () => void load());
       content.removeAttribute("aria-busy");
       log.follow(!isFinalJob(job.state));
+      if (isFinalJob(job.state)) part("connection", root).hidden = true;
     } catch (error) {
       if (!view) showError(content, toApiError(error), () => void load());
     }
@@ -49,7 +50,8 @@ export function startJob({ root, api, prefix }: Page): void {
       else void load();
     },
     onConnection: (connected) => {
-      part("connection", root).hidden = connected || (view !== null && isFinalJob(view.job.state));
+      // before the job is known, a stream that ends may simply have told all there is
+      part("connection", root).hidden = connected || view === null || isFinalJob(view.job.state);
     },
     again: () => view === null || !isFinalJob(view.job.state),
   });
@@ -111,7 +113,10 @@ class JobView {
       this.update(await this.api.cancelJob(this.job.id));
       this.reload();
     } catch (error) {
-      replace(part("error", this.root), errorBox(toApiError(error), () => void this.cancel()));
+      replace(
+        part("error", this.root),
+        errorBox(toApiError(error), () => void this.cancel()),
+      );
     } finally {
       this.cancelButton.disabled = false;
     }
@@ -135,7 +140,11 @@ function jobError(job: Job, prefix: string): HTMLElement {
         "p",
         { class: "gv-alert-links" },
         h("a", { href: "#log-heading" }, "Read the log"),
-        h("a", { href: `${prefix}avis/${job.avi}?again=${job.id}#pipeline-${job.pipeline}` }, "Run it again"),
+        h(
+          "a",
+          { href: `${prefix}avis/${job.avi}?again=${job.id}#pipeline-${job.pipeline}` },
+          "Run it again",
+        ),
       ),
     ),
   );
@@ -158,7 +167,8 @@ function facts(job: Job, prefix: string): HTMLElement[] {
 
 function parameterTable(job: Job): HTMLElement {
   const entries = Object.entries(job.parameters);
-  if (entries.length === 0) return h("p", { class: "gv-quiet" }, "This pipeline has no parameters.");
+  if (entries.length === 0)
+    return h("p", { class: "gv-quiet" }, "This pipeline has no parameters.");
   return h(
     "dl",
     { class: "gv-facts" },
@@ -191,7 +201,11 @@ function results(job: Job, api: ApiClient, prefix: string): HTMLElement[] {
             h(
               "a",
               { href: api.contentUrl(`${product}/${name}`, true) },
-              h("img", { src: api.contentUrl(`${product}/${name}`, true), alt: name, loading: "lazy" }),
+              h("img", {
+                src: api.contentUrl(`${product}/${name}`, true),
+                alt: name,
+                loading: "lazy",
+              }),
             ),
             h("figcaption", {}, name),
           ),
@@ -211,7 +225,10 @@ function results(job: Job, api: ApiClient, prefix: string): HTMLElement[] {
     ),
     h(
       "a",
-      { class: "btn btn-outline-primary", href: `${prefix}files?${new URLSearchParams({ path: product })}` },
+      {
+        class: "btn btn-outline-primary",
+        href: `${prefix}files?${new URLSearchParams({ path: product })}`,
+      },
       "Show the folder in my files",
     ),
   ];

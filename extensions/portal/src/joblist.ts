@@ -34,7 +34,11 @@ class JobRow {
       h(
         "div",
         { class: "gv-row-head" },
-        h("a", { class: "gv-row-title", href: `${prefix}jobs/${job.id}` }, job.title || job.pipeline),
+        h(
+          "a",
+          { class: "gv-row-title", href: `${prefix}jobs/${job.id}` },
+          job.title || job.pipeline,
+        ),
         this.badge,
       ),
       h(

@@ -51,7 +51,10 @@ export class LogView {
       return true;
     } catch (error) {
       const { message, status } = toApiError(error);
-      setText(this.state, status === 404 ? "There is no log yet." : `The log cannot be read now: ${message}`);
+      setText(
+        this.state,
+        status === 404 ? "There is no log yet." : `The log cannot be read now: ${message}`,
+      );
       return false;
     }
   }

@@ -1,4 +1,12 @@
-import { type ApiClient, formatSize, h, showError, showLoading, toApiError, type Pool } from "@gavip/ui";
+import {
+  type ApiClient,
+  formatSize,
+  h,
+  showError,
+  showLoading,
+  toApiError,
+  type Pool,
+} from "@gavip/ui";
 
 /** How much of the machine the person holds, and how much they may. */
 export class PoolMeter {
