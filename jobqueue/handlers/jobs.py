@@ -10,7 +10,6 @@ from gavip_api.scopes import JOBQUEUE_ACT_FOR
 from gavip_api.slugs import check_id
 from gavip_web.openapi import operation
 from gavip_web.sse import last_event_id
-from jobqueue.storage.jobs import JobFilter
 
 from .base import JobQueueHandler
 
@@ -37,8 +36,10 @@ class JobsHandler(JobQueueHandler):
         """List jobs; `next` of the answer is the cursor of the following page."""
         query = self.query(JobQuery)
         before = check_id(query.cursor) if query.cursor else None
-        wanted = JobFilter(query.owner, query.avi, query.state, before)
-        self.reply(await self.jobs.page(wanted, query.limit))
+        page = await self.jobs.page(
+            owner=query.owner, avi=query.avi, state=query.state, before=before, limit=query.limit
+        )
+        self.reply(page)
 
     @operation(
         "Submit a job",

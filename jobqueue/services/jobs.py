@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
+from gavip_api.enums import JobState
 from gavip_api.models import Job, JobPage, JobSubmission, Pool, ProgressReport, QueueState
 from gavip_web.database import Database
 from jobqueue.storage import jobs
@@ -71,8 +72,17 @@ class JobService:
         """Return a job."""
         return await self._database.read(self._queries.job, job_id)
 
-    async def page(self, wanted: JobFilter, limit: int) -> JobPage:
-        """Return a page of jobs."""
+    async def page(
+        self,
+        *,
+        owner: str | None,
+        avi: str | None,
+        state: tuple[JobState, ...],
+        before: str | None,
+        limit: int,
+    ) -> JobPage:
+        """Return a page of jobs, newest first; what is None or empty narrows nothing."""
+        wanted = JobFilter(owner, avi, state, before)
         return await self._database.read(self._queries.page, wanted, limit)
 
     async def cancel(self, job_id: str) -> Job:
