@@ -33,6 +33,9 @@ from gavip_spawner.process_plane import ProcessPlane
 from .accounts import DEMO_USERS, Accounts
 from .platform import ENVIRONMENT_VARIABLE, Platform, port_is_free
 
+_RESTARTS = 3
+_RESTART_WINDOW = 60.0
+
 _NOT_ISOLATED = (
     "This is the embedded default (process back-end). It does NOT isolate users from one another:\n"
     "AVIs run as ordinary processes of your own account. Use it to try GAVIP and to write AVIs,\n"
@@ -74,15 +77,21 @@ class Part:
     def __init__(self, name: str, argv: list[str], log: Path, environment: dict[str, str]) -> None:
         self.name = name
         self.log = log
+        self._argv = argv
+        self._environment = environment
+        self._restarts: list[float] = []
         self._file: IO[bytes] = log.open("wb")
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
         # a session of its own, so that Ctrl-C reaches us alone and we stop things in order
-        self.process = subprocess.Popen(  # noqa: S603 - argv list built here
-            argv,
+        return subprocess.Popen(  # noqa: S603 - argv list built here
+            self._argv,
             stdin=subprocess.DEVNULL,
             stdout=self._file,
             stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=log.parent,
+            env=self._environment,
+            cwd=self.log.parent,
             start_new_session=True,
             # should we be killed, the hub must still stop in order and leave no proxy behind
             preexec_fn=lambda: signal_when_parent_dies(signal.SIGTERM),
@@ -95,6 +104,25 @@ class Part:
                 f"The {self.name} ended unexpectedly (exit code {self.process.returncode}).\n"
                 f"{self.tail()}\nThe whole log: {self.log}"
             )
+
+    def revive(self) -> None:
+        """Start the program again when it has ended, unless it keeps ending.
+
+        Raises
+        ------
+        StartFailed
+            At the fourth end within a minute.
+        """
+        if self.process.poll() is None:
+            return
+        now = time.monotonic()
+        self._restarts = [t for t in self._restarts if now - t < _RESTART_WINDOW] + [now]
+        if len(self._restarts) > _RESTARTS:
+            self.check()
+        click.echo(
+            f"The {self.name} ended (exit code {self.process.returncode}); starting it again."
+        )
+        self.process = self._start()
 
     def tail(self, lines: int = 12) -> str:
         """Return the end of the log."""
@@ -346,7 +374,7 @@ def _serve(platform: Platform, new_passwords: bool) -> None:
         _ready(platform, passwords, steps.elapsed)
         while True:
             for part in parts:
-                part.check()
+                part.revive()
             time.sleep(0.5)
     except KeyboardInterrupt:
         click.echo("\nStopping …")
