@@ -10,7 +10,7 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 from tornado import web
 from tornado.httpserver import HTTPServer
@@ -45,6 +45,7 @@ class FakeHub:
     shares: list[tuple[str, str]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     url: str = ""
+    portal_url: str = ""
     _server: HTTPServer | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -135,7 +136,8 @@ class Authorize(Base):
     def get(self) -> None:
         person = self.get_cookie("person") or self.hub.people[0]
         query = urlencode({"code": person, "state": self.get_argument("state")})
-        self.redirect(f"{self.get_argument('redirect_uri')}?{query}")
+        callback = urljoin(self.hub.portal_url, self.get_argument("redirect_uri"))
+        self.redirect(f"{callback}?{query}")
 
 
 class Token(Base):

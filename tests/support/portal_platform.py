@@ -139,8 +139,9 @@ async def running_portal(
     with mock.patch.dict(os.environ, environment):
         app = PortalApp(config=settings)
         await app.open()
+        hub.portal_url = f"http://{host}:{app.port}/services/portal/"
         try:
-            yield Platform(app, hub, queue, f"http://{host}:{app.port}/services/portal/", state)
+            yield Platform(app, hub, queue, hub.portal_url, state)
         finally:
             await app.close()
             await queue.close()
