@@ -177,6 +177,9 @@ class Database:
     ) -> T:
         """Run `function` on a session in one transaction and return its result after the commit.
 
+        Writes of one process are serial; so are those of several on SQLite, whose lock they take. On
+        PostgreSQL a service that relies on serial writes must run once.
+
         Raises
         ------
         Unavailable

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from tornado.httpserver import HTTPServer
+from tornado.routing import URLSpec
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler, create_signed_value
 
 from gavip_web.application import ServiceApp
-from gavip_web.handlers import ApiHandler
+from gavip_web.handlers import ApiHandler, PageHandler
 from gavip_web.openapi import Api, operation
 
 SECRET = b"s" * 32
@@ -37,6 +38,25 @@ class HubUser(RequestHandler):
         )
 
 
+class HubToken(RequestHandler):
+    """Swaps a code for a token when the PKCE verifier comes with it."""
+
+    async def post(self) -> None:
+        known = self.get_body_argument("code") == "c0de" and self.get_body_argument("code_verifier")
+        self.set_status(200 if known else 400)
+        self.write({"access_token": "good", "token_type": "Bearer"} if known else {})
+
+
+class Front(PageHandler):
+    page_scopes = ("custom:x",)
+
+    async def get(self) -> None:
+        self.write(f"hello {self.signed_in.name} {self.xsrf_token.decode()}")
+
+    async def post(self) -> None:
+        self.write("posted")
+
+
 class Me(ApiHandler):
     @operation("Who am I")
     async def get(self) -> None:
@@ -57,6 +77,9 @@ class MeApp(ServiceApp):
         api.add("/me", Me)
         return api
 
+    def pages(self) -> list[URLSpec]:
+        return [URLSpec(self.base_url + "front", Front)]
+
 
 @pytest.fixture
 async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
@@ -64,7 +87,7 @@ async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncCl
     monkeypatch.setattr(HubUser, "down", False)
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "service-token")
     monkeypatch.setenv("JUPYTERHUB_CLIENT_ID", "service-me")
-    hub = HTTPServer(Application([("/hub/api/user", HubUser)]))
+    hub = HTTPServer(Application([("/hub/api/user", HubUser), ("/hub/api/oauth2/token", HubToken)]))
     sock, hub_port = bind_unused_port()
     hub.add_socket(sock)
     app = MeApp(
@@ -133,3 +156,29 @@ async def test_unreachable_hub_is_said_plainly(client):
     HubUser.down = True
     r = await client.get("me", headers={"Authorization": "token good"})
     assert (r.status_code, r.json()["code"]) == (503, "unavailable")
+
+
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"}
+
+
+async def test_a_browser_signs_in_and_posts_a_form(client):
+    front = "../../front"
+    to_hub = await client.get(front, headers=NAVIGATE)
+    state = httpx.URL(to_hub.headers["Location"]).params["state"]
+    back = await client.get(
+        f"../../oauth_callback?code=c0de&state={state}",
+        headers=NAVIGATE | {"Sec-Fetch-Site": "same-site"},
+    )
+    assert (back.status_code, back.headers["Location"]) == (302, "/services/me/front")
+    page = await client.get(front, headers=NAVIGATE)
+    assert page.text.startswith("hello alice ")
+    assert (await client.post(front, headers=NAVIGATE)).status_code == 403
+    form = {"_xsrf": page.text.split()[-1]}
+    assert (await client.post(front, headers=NAVIGATE, data=form)).text == "posted"
+
+
+async def test_a_foreign_state_signs_nobody_in(client):
+    await client.get("../../front", headers=NAVIGATE)
+    r = await client.get("../../oauth_callback?code=c0de&state=forged", headers=NAVIGATE)
+    assert r.status_code == 403
+    assert "service-me=" not in r.headers.get("Set-Cookie", "")
