@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urljoin
 
 from tornado import web
 from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 
 PERSON_SCOPES = ["access:services!service=portal", "custom:portal:access", "custom:portal:instance"]
@@ -57,7 +58,12 @@ class FakeHub:
         if kind == "instance" and name in self.users:
             return _user(name, ["custom:portal:instance"], [])
         if token == "operator":
-            return {"kind": "service", "name": "spawner", "scopes": ["custom:portal:operate"], "admin": False}
+            return {
+                "kind": "service",
+                "name": "spawner",
+                "scopes": ["custom:portal:operate"],
+                "admin": False,
+            }
         return None
 
     def listen(self, port: int = 0, host: str = "127.0.0.1") -> None:
@@ -75,7 +81,9 @@ class FakeHub:
                 (r"/user/([^/]+)/", Avi),
             ],
             hub=self,
-            log_function=lambda handler: self.calls.append(f"{handler.request.method} {handler.request.path}"),
+            log_function=lambda handler: self.calls.append(
+                f"{handler.request.method} {handler.request.path}"
+            ),
         )
         sockets = bind_sockets(port, host)
         self._server = HTTPServer(app)
@@ -97,7 +105,11 @@ class FakeHub:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, server: Server) -> None:
-        for percent, message in ((20, "Reserved."), (50, "Starting the kernel."), (80, "Rendering the view.")):
+        for percent, message in (
+            (20, "Reserved."),
+            (50, "Starting the kernel."),
+            (80, "Rendering the view."),
+        ):
             await asyncio.sleep(self.step_seconds)
             if self.hold is not None:
                 await self.hold.wait()
@@ -115,7 +127,14 @@ def _tell(server: Server) -> None:
 
 
 def _user(name: str, scopes: list[str], groups: list[str]) -> dict[str, Any]:
-    return {"kind": "user", "name": name, "scopes": scopes, "groups": groups, "roles": [], "admin": False}
+    return {
+        "kind": "user",
+        "name": name,
+        "scopes": scopes,
+        "groups": groups,
+        "roles": [],
+        "admin": False,
+    }
 
 
 class Base(web.RequestHandler):
@@ -157,14 +176,25 @@ class Self(Base):
 class Users(Base):
     def get(self) -> None:
         wanted = self.get_argument("name_filter", "")
-        offset, limit = int(self.get_argument("offset", "0")), int(self.get_argument("limit", "200"))
+        offset, limit = (
+            int(self.get_argument("offset", "0")),
+            int(self.get_argument("limit", "200")),
+        )
         names = [n for n in (*self.hub.people, *self.hub.users) if wanted in n]
-        self.finish(json.dumps([_with_server(n, self.hub.users.get(n)) for n in names[offset : offset + limit]]))
+        self.finish(
+            json.dumps(
+                [_with_server(n, self.hub.users.get(n)) for n in names[offset : offset + limit]]
+            )
+        )
 
 
 def _with_server(name: str, server: Server | None) -> dict[str, Any]:
     running = server is not None and (server.ready or server.pending)
-    servers = {"": {"name": "", "ready": server.ready, "pending": server.pending}} if running and server else {}
+    servers = (
+        {"": {"name": "", "ready": server.ready, "pending": server.pending}}
+        if running and server
+        else {}
+    )
     return {"kind": "user", "name": name, "servers": servers}
 
 
@@ -225,12 +255,17 @@ class Progress(Base):
                 return await self._send({"progress": 100, "ready": True, "message": "Server ready"})
             if server.pending is None:
                 reason = server.failure or "cancelled"
-                return await self._send({"progress": 100, "failed": True, "message": f"Spawn failed: {reason}"})
+                return await self._send(
+                    {"progress": 100, "failed": True, "message": f"Spawn failed: {reason}"}
+                )
             await changed.wait()
 
     async def _send(self, event: dict[str, Any]) -> None:
-        self.write(f"data: {json.dumps(event)}\n\n")
-        await self.flush()
+        try:
+            self.write(f"data: {json.dumps(event)}\n\n")
+            await self.flush()
+        except StreamClosedError:
+            raise web.Finish() from None
 
 
 class Shares(Base):
