@@ -138,8 +138,12 @@ class EventStream:
         try:
             self._handler.write(chunk)
             await asyncio.wait_for(asyncio.shield(self._handler.flush()), STALL_SECONDS)
-        except (StreamClosedError, asyncio.TimeoutError):
+        except StreamClosedError:
             self.stop()
+        except asyncio.TimeoutError:
+            self.stop()
+            # what is buffered will never be taken: finishing the answer would wait for it
+            self._handler.request.connection.close()  # type: ignore[union-attr]
 
     async def send(self, event: ServerEvent) -> None:
         """Send one event and wait until the socket has taken it."""

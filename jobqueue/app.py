@@ -125,6 +125,13 @@ class JobQueueApp(ServiceApp):
         help="Seconds between looks at everything when no event asks for one. Default: 30.",
     ).tag(config=True)
 
+    housekeeping_seconds = Float(
+        600.0,
+        min=0.1,
+        help="Seconds between looks for jobs past their retention, jobs that no longer fit, and processes that no"
+        " record counts. Default: 600.",
+    ).tag(config=True)
+
     hub_seconds = Float(
         60.0,
         min=0,
@@ -237,6 +244,7 @@ class JobQueueApp(ServiceApp):
             period=self.reconcile_seconds,
             stop_grace=self.stop_grace,
             retention=timedelta(seconds=seconds(self.retention)),
+            housekeeping=self.housekeeping_seconds,
         )
         submission = Submission(
             ledger,

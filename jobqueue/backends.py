@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from gavip_api.models import ResourceAmount, RunResult, UserProfile
 from gavip_spawner.layout import StateLayout
 from gavip_spawner.plane import ExecutionPlane, ProcessStatus
-from gavip_spawner.specs import pipeline_spec
+from gavip_spawner.specs import LABEL_ATTEMPT, LABEL_JOB, LABEL_KIND, pipeline_spec
 
 log = logging.getLogger("jobqueue.backend")
 
@@ -146,6 +146,15 @@ class JobBackend:
     async def stop(self, job_id: str, number: int, grace: float) -> ProcessStatus:
         """End it; what never started never will."""
         return await self.plane.stop(process_name(job_id, number), grace)
+
+    async def attempts(self) -> list[tuple[ProcessStatus, str, int]]:
+        """Return all attempts that the plane knows, with job id and number from their labels."""
+        found = []
+        for status in await self.plane.find({LABEL_KIND: "job"}):
+            number = status.labels.get(LABEL_ATTEMPT, "")
+            if number.isdigit():
+                found.append((status, status.labels.get(LABEL_JOB, ""), int(number)))
+        return found
 
     async def read_log(
         self, job_id: str, number: int, offset: int, limit: int

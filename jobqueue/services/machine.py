@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from gavip_api.enums import EventKind, JobState, ReservationKind, ReservationState
 from gavip_api.errors import Conflict
-from gavip_api.models import Progress, ReservationRequest, utcnow
+from gavip_api.models import JobError, Progress, ReservationRequest, utcnow
 from jobqueue.amounts import Amount
 from jobqueue.storage import events, jobs
 from jobqueue.storage.orm import AttemptRow, JobRow
@@ -24,7 +24,8 @@ RETRIES_AFTER_LOSS = 1
 
 _S = JobState
 _ALLOWED: dict[JobState, frozenset[JobState]] = {
-    _S.QUEUED: frozenset({_S.STARTING, _S.CANCELLED}),
+    # failed: what can never start is told so instead of waiting for ever
+    _S.QUEUED: frozenset({_S.STARTING, _S.CANCELLED, _S.FAILED}),
     # a short attempt may be over before anybody saw it run
     _S.STARTING: frozenset(
         {_S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.TIMED_OUT, _S.LOST}
@@ -123,6 +124,15 @@ class JobMachine:
             self._move(session, job, _S.CANCELLED)
         else:
             events.append(session, job, EventKind.PROGRESS, "stopping")
+
+    def refuse(self, session: Session, job: JobRow, error: JobError) -> None:
+        """``queued → failed``: it can never start, for example since the operator shrank the machine."""
+        self._check(job, _S.FAILED)
+        if job.state != _S.QUEUED.value:
+            raise Conflict(f"A job that is {job.state} was not refused.")
+        job.ended = utcnow()
+        job.error = error.model_dump()
+        self._move(session, job, _S.FAILED, error.message)
 
     def end(self, session: Session, job: JobRow, outcome: Outcome) -> None:
         """``starting | running →`` a final state, or ``lost → queued`` for the retry; releases the reservation."""

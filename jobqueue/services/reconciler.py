@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from gavip_api.enums import JobState
 from gavip_api.errors import GavipError
-from gavip_api.models import UserProfile, utcnow
+from gavip_api.models import JobError, UserProfile, utcnow
 from gavip_spawner.plane import ProcessPhase, ProcessStatus
 from gavip_web.database import Database
 from jobqueue.amounts import Amount
@@ -32,7 +33,7 @@ from jobqueue.storage.orm import JobRow
 
 from . import tokens
 from .events import EventBus
-from .ledger import Ledger, LedgerRoom
+from .ledger import Ledger, LedgerRoom, NeverFits
 from .machine import JobMachine
 from .outcome import outcome
 from .progress import ProgressIntake
@@ -62,6 +63,8 @@ class Reconciler:
         Seconds a cancelled job may take to end by itself.
     retention : timedelta
         How long ended jobs are kept.
+    housekeeping : float
+        Seconds between looks for strays, for what no longer fits and for what is past its retention.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Reconciler:
         period: float,
         stop_grace: float,
         retention: timedelta,
+        housekeeping: float,
     ) -> None:
         self._database = database
         self._bus = bus
@@ -88,6 +92,8 @@ class Reconciler:
         self._period = period
         self._stop_grace = stop_grace
         self._retention = retention
+        self._housekeeping = housekeeping
+        self._next_housekeeping = 0.0
         self._awake = asyncio.Event()
         self._drivers: dict[str, asyncio.Task[None]] = {}
         self._stoppers: dict[str, asyncio.Task[None]] = {}
@@ -120,7 +126,9 @@ class Reconciler:
         await self._look_after_active()
         while await self._start_next():
             pass
-        await self._remove_old()
+        if time.monotonic() >= self._next_housekeeping:
+            await self._keep_house()
+            self._next_housekeeping = time.monotonic() + self._housekeeping
 
     # -- starting --
 
@@ -294,7 +302,43 @@ class Reconciler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    # -- forgetting --
+    # -- keeping house --
+
+    async def _keep_house(self) -> None:
+        await self._refuse_too_large()
+        await self._stop_strays()
+        await self._remove_old()
+
+    async def _refuse_too_large(self) -> None:
+        """Tell jobs that no longer fit: the operator may have made pool or machine smaller since."""
+
+        def work(session: Session) -> list[tuple[str, str]]:
+            refused = []
+            for job in jobs.larger_than(session, self._ledger.pool_limit):
+                try:
+                    self._ledger.check_ever(Amount(job.memory, job.millicpu), f"Job {job.title}")
+                except NeverFits as e:
+                    error = JobError(code=e.code, message=e.message, hint=e.hint or "")
+                    self._machine.refuse(session, job, error)
+                    refused.append((job.id, job.owner))
+            return refused
+
+        for job_id, owner in await self._database.write(work):
+            self._bus.notify(job_id, owner)
+
+    async def _stop_strays(self) -> None:
+        """Stop attempts that the records do not count: nobody granted what they use."""
+
+        def live(session: Session) -> set[tuple[str, int]]:
+            return {(job.id, job.attempt) for job in jobs.active(session)}
+
+        # the plane first: an attempt that begins in between is then in the records that are read next
+        found = await self._backend.attempts()
+        counted = await self._database.read(live)
+        for status, job_id, number in found:
+            if not status.over and (job_id, number) not in counted:
+                log.warning("stopping %s, which is not recorded as running", status.name)
+                await self._backend.stop(job_id, number, self._stop_grace)
 
     async def _remove_old(self) -> None:
         before = utcnow() - self._retention

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from gavip_api import parameters, resources
 from gavip_api.enums import JobState
-from gavip_api.errors import LimitReached
+from gavip_api.errors import InvalidInput, LimitReached
 from gavip_api.models import Job, JobSubmission, Progress, utcnow
 from gavip_api.slugs import check_slug, new_id
 from gavip_spawner.layout import StateLayout, split_ref
@@ -21,6 +21,8 @@ from jobqueue.storage.orm import JobRow
 from .ledger import Ledger
 from .machine import JobMachine
 from .queries import Queries
+
+_MAX_NAME = 255
 
 
 class Submission:
@@ -61,6 +63,8 @@ class Submission:
         InvalidInput
             With the faulty parameters, names or resources.
         """
+        if not 0 < len(submission.owner.name) <= _MAX_NAME:
+            raise InvalidInput(f"A user's name has 1 to {_MAX_NAME} characters.")
         split_ref(submission.avi)
         check_slug(submission.pipeline, "pipeline name")
         self._layout.release(submission.release)

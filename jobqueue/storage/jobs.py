@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from gavip_api.enums import JobState
@@ -95,6 +95,15 @@ def candidates(session: Session) -> Iterator[Candidate]:
     )
     for job_id, owner, memory, millicpu in session.execute(query):
         yield Candidate(job_id, owner, Amount(memory, millicpu))
+
+
+def larger_than(session: Session, amount: Amount) -> list[JobRow]:
+    """Return the queued jobs that need more than `amount`."""
+    query = select(JobRow).where(
+        JobRow.state == JobState.QUEUED.value,
+        or_(JobRow.memory > amount.memory, JobRow.millicpu > amount.millicpu),
+    )
+    return list(session.scalars(query.limit(1000)))
 
 
 def count(session: Session, state: tuple[str, ...], owner: str | None = None) -> int:

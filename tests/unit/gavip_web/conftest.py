@@ -98,6 +98,22 @@ class EndlessHandler(ApiHandler):
             await stream.pump(silence())
 
 
+class FloodHandler(ApiHandler):
+    @operation("Say much", scopes=None, media="text/event-stream")
+    async def get(self) -> None:
+        ended = self.settings["ended"]
+
+        async def flood() -> AsyncGenerator[ServerEvent, None]:
+            try:
+                while True:
+                    yield ServerEvent("x" * (1 << 20))
+            finally:
+                ended.set()
+
+        async with self.event_stream() as stream:
+            await stream.pump(flood())
+
+
 class FrontPage(PageHandler):
     page_scopes = ("custom:portal:access",)
 
@@ -117,6 +133,7 @@ class ThingsApp(ServiceApp):
         api.add("/things/{name}", ThingHandler)
         api.add("/count", CountHandler)
         api.add("/endless", EndlessHandler)
+        api.add("/flood", FloodHandler)
         return api
 
     def pages(self) -> list[URLSpec]:

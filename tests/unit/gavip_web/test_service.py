@@ -164,6 +164,16 @@ async def test_stopping_the_service_ends_streams(client, app):
     assert app.ended.is_set()
 
 
+async def test_a_reader_that_takes_nothing_is_dropped(app, monkeypatch):
+    monkeypatch.setattr("gavip_web.sse.STALL_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", app.port, limit=1024)
+    writer.write(f"GET {app.base_url}api/v1/flood HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert b"200" in await reader.readline()
+    await asyncio.wait_for(app.ended.wait(), 10)
+    await asyncio.wait_for(app.streams.wait_empty(), 5)
+    writer.close()
+
+
 async def test_openapi_document_is_valid_and_complete(client, app):
     document = (await client.get("api/v1/openapi.json")).json()
     OpenAPIV31SpecValidator(document).validate()

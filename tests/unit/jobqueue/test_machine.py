@@ -74,6 +74,7 @@ TRANSITIONS = {
     "run": lambda m, s, j: m.run(s, j),
     "progress": lambda m, s, j: m.progress(s, j, Progress(done=1, total=2)),
     "cancel": lambda m, s, j: m.request_cancel(s, j),
+    "refuse": lambda m, s, j: m.refuse(s, j, JobError(code="x", message="why")),
     "succeed": lambda m, s, j: m.end(s, j, ended(JobState.SUCCEEDED)),
     "fail": lambda m, s, j: m.end(s, j, ended(JobState.FAILED)),
     "time out": lambda m, s, j: m.end(s, j, ended(JobState.TIMED_OUT)),
@@ -90,6 +91,7 @@ ENDS = {
 LEADS_TO = {
     ("queued", "begin"): "starting",
     ("queued", "cancel"): "cancelled",
+    ("queued", "refuse"): "failed",
     ("starting", "run"): "running",
     ("starting", "progress"): "running",
     ("starting", "cancel"): "starting",

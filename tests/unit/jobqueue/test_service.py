@@ -438,7 +438,7 @@ async def test_a_plane_that_answers_too_late_doubles_nothing(start, planes, monk
 
 
 async def test_old_jobs_are_removed_with_their_processes(start):
-    service = await start(retention="1s", reconcile_seconds=0.1)
+    service = await start(retention="1s", reconcile_seconds=0.1, housekeeping_seconds=0.1)
     job_id = await service.submit()
     await service.reach(job_id, "running")
     await service.plane.end(f"job-{job_id}.1", OK)
@@ -477,3 +477,31 @@ async def test_readiness_follows_the_reconciler(service):
     service.app._tasks[0].cancel()
     await asyncio.sleep(0.05)
     assert (await service.client.get(url)).status_code == 503
+
+
+async def test_a_job_that_no_longer_fits_is_told_so_at_the_next_start(start):
+    service = await start(user_cpu=1.0)
+    runs = await service.submit(cpu=1)
+    await service.reach(runs, "running")
+    large, small = await service.submit(cpu=1), await service.submit(cpu=0.5)
+    plane = service.plane
+    await plane.end(f"job-{runs}.1", OK)
+    await service.reach(large, "running")
+    again = await service.submit(cpu=1)
+    await start.stop(service)
+    service = await start(plane, user_cpu=0.75)
+    job = await service.reach(again, "failed")
+    assert job["error"]["code"] == "never-fits"
+    await plane.end(f"job-{large}.1", OK)
+    await service.reach(small, "running")
+
+
+async def test_a_process_that_no_record_counts_is_stopped(start):
+    service = await start()
+    job_id = await service.submit()
+    await service.reach(job_id, "running")
+    plane = service.plane
+    await start.stop(service)
+    (service.app.layout.run / "jobqueue.db").unlink()
+    service = await start(plane)
+    await service.until(lambda: plane.statuses[f"job-{job_id}.1"].over)
