@@ -39,7 +39,6 @@ def _option(name: str, spec: ParameterSpec) -> click.Option:
     return click.Option(
         [f"--{name.replace('_', '-')}", name],
         type=kind,
-        default=None,
         required=spec.default is None,
         help=" ".join(filter(None, [*said, f"default: {spec.default}" if spec.default is not None else ""])),
     )

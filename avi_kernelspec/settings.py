@@ -20,7 +20,7 @@ FRAME_ANCESTORS = "GAVIP_FRAME_ANCESTORS"
 TITLE = "GAVIP_TITLE"
 """Title that the page's header shows; absent means the manifest's."""
 
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.*-]+(?::[0-9]{1,5})?\Z|'self'\Z|'none'\Z")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?\Z|'self'\Z|'none'\Z")
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,15 @@ def template_of(notebook: str, outreach: str | None) -> str:
     return "outreach" if notebook == outreach else "gavip"
 
 
+def _view(environ: Mapping[str, str]) -> str:
+    from gavip_api.manifest import check_member_path
+
+    try:
+        return check_member_path(_need(environ, env.VIEW))
+    except ValueError as e:
+        raise InvalidInput(f"{env.VIEW} {e}.") from None
+
+
 def from_environment(environ: Mapping[str, str]) -> Settings:
     """Build the settings.
 
@@ -103,9 +112,9 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     """
     from gavip_api import manifest
 
+    view = _view(environ)
     url = urlsplit(_need(environ, "JUPYTERHUB_SERVICE_URL"))
     release = Path(_need(environ, env.RELEASE_DIR)).resolve()
-    view = manifest.check_member_path(_need(environ, env.VIEW))
     notebook = (release / view).resolve()
     if not notebook.is_relative_to(release) or notebook.suffix != ".ipynb" or not notebook.is_file():
         raise NotFound(

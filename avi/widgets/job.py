@@ -14,9 +14,9 @@ from typing import Any
 import ipywidgets as w
 from gavip_api.enums import JobState
 from gavip_api.models import JobEvent, utcnow
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from ..errors import GavipError, Unavailable
+from ..errors import Unavailable
 from ..pipelines import Job, jobs
 from . import errors, results
 from .theme import alert, duration, escape, html
@@ -67,17 +67,15 @@ class JobWidget(w.VBox):  # type: ignore[misc]
             threading.Thread(target=self._tick, daemon=True).start()
 
     def _follow(self) -> None:
-        try:
+        with errors.guard(self._notice):
             for attempt in Retrying(
                 retry=retry_if_exception_type(Unavailable),
-                wait=wait_exponential_jitter(initial=0.5, max=20),
+                wait=wait_random_exponential(multiplier=0.5, max=20),
                 before_sleep=self._lost,
                 reraise=True,
             ):
                 with attempt:
                     self._listen()
-        except GavipError as e:
-            errors.show(self._notice, e)
 
     def _listen(self) -> None:
         while not self.job.refresh().state.is_final:
