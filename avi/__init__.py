@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import connectors, errors, widgets
-    from .surroundings import context
     from .parameters import param, params
     from .people import user
     from .pipelines import Job, job, jobs, pipeline
     from .reporting import progress
+    from .surroundings import context
     from .widgets.form import form
 
 __all__ = [

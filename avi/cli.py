@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from gavip_api import environment as env
 from gavip_api.enums import Mode
 from gavip_api.errors import GavipError
@@ -40,7 +41,9 @@ def _option(name: str, spec: ParameterSpec) -> click.Option:
         [f"--{name.replace('_', '-')}", name],
         type=kind,
         required=spec.default is None,
-        help=" ".join(filter(None, [*said, f"default: {spec.default}" if spec.default is not None else ""])),
+        help=" ".join(
+            filter(None, [*said, f"default: {spec.default}" if spec.default is not None else ""])
+        ),
     )
 
 

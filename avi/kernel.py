@@ -13,9 +13,9 @@ from typing import Any
 
 from gavip_api.enums import Mode
 
-from .surroundings import context
 from .errors import explain, explain_name
 from .reporting import ERROR_MIME
+from .surroundings import context
 
 INTERFACE_HINT = "Reload the page to start again; if it happens again, tell the author of this AVI."
 
@@ -42,7 +42,11 @@ def _show_clean_errors(shell: Any) -> None:
 
     def show(kind: type[BaseException], error: BaseException | str, lines: list[str]) -> None:
         print(*lines, sep="\n", file=sys.__stderr__, flush=True)
-        told = explain(error) if isinstance(error, BaseException) else explain_name(kind.__name__, error)
+        told = (
+            explain(error)
+            if isinstance(error, BaseException)
+            else explain_name(kind.__name__, error)
+        )
         if told.code == "notebook-error":
             told = replace(told, hint=INTERFACE_HINT)
         publish(kind, told.message, [told.message, told.hint] if told.hint else [told.message])

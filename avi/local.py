@@ -133,7 +133,9 @@ class LocalJobs:
             job = job.model_copy(update={"progress": Progress.model_validate(progress)})
         except (OSError, ValueError):
             pass  # none was reported yet
-        alive = _alive(record["pid"], record["began"])  # before the result is read: it is written by the living
+        alive = _alive(
+            record["pid"], record["began"]
+        )  # before the result is read: it is written by the living
         result_file = Path(job.product or "", "result.json")
         if result_file.is_file():
             result = RunResult.model_validate_json(result_file.read_bytes())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from gavip_api import environment as env
 
-from .surroundings import Context, context
 from .errors import UnknownParameter
+from .surroundings import Context, context
 
 if TYPE_CHECKING:
     from gavip_api.parameters import ParameterSpec
@@ -42,9 +42,7 @@ def params(pipeline: str | None = None) -> dict[str, Any]:
     """
     ctx = context()
     given = ctx.job_parameters
-    return {
-        name: given.get(name, spec.default) for name, spec in _declared(ctx, pipeline).items()
-    }
+    return {name: given.get(name, spec.default) for name, spec in _declared(ctx, pipeline).items()}
 
 
 def param(name: str, pipeline: str | None = None) -> Any:

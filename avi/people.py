@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from gavip_api import environment as env
 
-from .surroundings import context
 from .errors import GavipError
+from .surroundings import context
 
 if TYPE_CHECKING:
     from gavip_api.models import UserProfile

@@ -252,5 +252,3 @@ def job(job_id: str) -> Job:
     """Return one job by its id."""
     run_by = service()
     return Job(run_by.job(job_id), run_by)
-
-

@@ -38,7 +38,7 @@ def progress(done: float, total: float, message: str = "") -> None:
         from IPython.core.getipython import get_ipython  # a kernel has it loaded already
         from IPython.display import display
 
-        if get_ipython() is not None:  # type: ignore[no-untyped-call]
+        if get_ipython() is not None:
             bundle = {
                 MIME: {"fraction": fraction, "message": str(message)[:500]},
                 "text/plain": text,

@@ -22,7 +22,9 @@ class AviIdentityProvider(JupyterHubIdentityProvider):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.pop("token", None)  # Voilà passes its own option; here the token is the hub's and no trait
+        kwargs.pop(
+            "token", None
+        )  # Voilà passes its own option; here the token is the hub's and no trait
         super().__init__(**kwargs)
 
     def get_handlers(self) -> list[tuple[Any, ...]]:

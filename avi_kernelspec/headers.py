@@ -1,6 +1,7 @@
 """Security headers of every response, whichever handler made it.
 
-Invariant: they are added in the last step of tornado's output, so that static files, errors and redirects carry them too.
+Invariant: they are added in the last step of tornado's output, so that static files, errors and redirects carry them
+too.
 """
 
 from __future__ import annotations

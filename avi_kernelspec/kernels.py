@@ -20,7 +20,8 @@ KERNEL = "python3"
 class AviKernelSpecManager(KernelSpecManager):
     """The one kernel of an AVI: Python, prepared by ``avi.kernel``.
 
-    Notebooks name the kernel of their author's machine; whatever the name, this one runs (Voilà falls back by language).
+    Notebooks name the kernel of their author's machine; whatever the name, this one runs (Voilà falls back by
+    language).
     """
 
     def find_kernel_specs(self) -> dict[str, str]:
@@ -88,4 +89,4 @@ class AviKernelManager(AsyncMappingKernelManager):
             lonely = [k for k in self._kernels if not self._kernel_connections.get(k)]
             oldest = next(iter(lonely or self._kernels))
             self.log.warning("Stopping kernel %s: %d run already", oldest, len(self._kernels))
-            await self.shutdown_kernel(oldest, now=True)
+            await self.shutdown_kernel(oldest, now=True)  # type: ignore[no-untyped-call]

@@ -116,7 +116,11 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     url = urlsplit(_need(environ, "JUPYTERHUB_SERVICE_URL"))
     release = Path(_need(environ, env.RELEASE_DIR)).resolve()
     notebook = (release / view).resolve()
-    if not notebook.is_relative_to(release) or notebook.suffix != ".ipynb" or not notebook.is_file():
+    if (
+        not notebook.is_relative_to(release)
+        or notebook.suffix != ".ipynb"
+        or not notebook.is_file()
+    ):
         raise NotFound(
             f"The release has no view {view!r}.", hint="Release the AVI again with that notebook."
         )

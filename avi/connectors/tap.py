@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArchiveUnavailable, QueryError
-from ..net import session
-from ..surroundings import context
+from avi.errors import ArchiveUnavailable, QueryError
+from avi.net import session
+from avi.surroundings import context
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -204,12 +204,16 @@ class Tap:
 
     def _hint(self, message: str, adql: str) -> str:
         low = message.lower()
-        if "memory" in low or "too large" in low or "limit" in low and "time" not in low:
+        if "memory" in low or "too large" in low or ("limit" in low and "time" not in low):
             return "Ask for fewer rows: a smaller radius, a brighter limit, or TOP."
         if "time" in low and ("out" in low or "limit" in low):
             return "Ask for less at once, or run it asynchronously."
         asked = _TABLE.findall(adql)
-        close = [c for name in asked for c in difflib.get_close_matches(name, ["gaiadr3.gaia_source"], 1, 0.7)]
+        close = [
+            c
+            for name in asked
+            for c in difflib.get_close_matches(name, ["gaiadr3.gaia_source"], 1, 0.7)
+        ]
         if close and close[0] not in asked:
             return f"Did you mean the table {close[0]}?"
         return "Check the spelling of columns and tables, commas and brackets, and try again."

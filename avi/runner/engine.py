@@ -18,7 +18,7 @@ from typing import Any
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
-from ..reporting import ERROR_MIME, MIME
+from avi.reporting import ERROR_MIME, MIME
 
 log = logging.getLogger("avi.runner")
 

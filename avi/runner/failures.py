@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from avi.errors import explain, explain_name
 from gavip_api.errors import GavipError
 from gavip_api.models import JobError
 
-from ..errors import explain, explain_name
-
 STOPPED: dict[str, JobError] = {
-    "cancelled": JobError(code="cancelled", message="The job was stopped.", hint="Submit it again."),
+    "cancelled": JobError(
+        code="cancelled", message="The job was stopped.", hint="Submit it again."
+    ),
     "fenced": JobError(
         code="fenced",
         message="Another attempt of this job has taken over.",
@@ -28,7 +29,11 @@ KERNEL_DIED_HINT = (
 
 
 def job_error(
-    error: BaseException, *, stopped: str = "", cell: int = 0, explained: dict[str, str] | None = None
+    error: BaseException,
+    *,
+    stopped: str = "",
+    cell: int = 0,
+    explained: dict[str, str] | None = None,
 ) -> JobError:
     """Return what people are told.
 

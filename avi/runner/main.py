@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avi.surroundings import Context, read
 from gavip_api import environment as env
 from gavip_api import parameters as declared
 from gavip_api.enums import Mode
@@ -24,7 +25,6 @@ from gavip_api.errors import GavipError, InvalidInput, NotFound
 from gavip_api.manifest import PipelineSpec
 from gavip_api.models import JobError, RunResult, utcnow
 
-from ..surroundings import Context, read
 from . import product
 from .failures import job_error
 from .report import Reporter, sink_for
@@ -87,7 +87,7 @@ def load_notebook(path: Path) -> Any:
     from nbformat.reader import NotJSONError
 
     try:
-        node = nbformat.read(str(path), as_version=4)
+        node = nbformat.read(str(path), as_version=4)  # type: ignore[no-untyped-call]
     except (NotJSONError, nbformat.ValidationError, ValueError, AttributeError, KeyError) as e:
         raise InvalidInput(
             f"{path.name} is not a Jupyter notebook: {' '.join(str(e).split())[:200]}",
@@ -137,7 +137,9 @@ def execute(run: Run, spec: PipelineSpec, parameters: dict[str, Any], watch: Any
     parameters_file = run.output_dir / ".parameters.json"
     product.write_atomically(parameters_file, json.dumps(parameters))
 
-    from papermill.execute import execute_notebook  # half of a small job's time: after the cheap checks
+    from papermill.execute import (
+        execute_notebook,
+    )  # half of a small job's time: after the cheap checks
 
     from .engine import ENGINE
 
@@ -198,7 +200,7 @@ def perform(
         spec = run.context.pipeline(run.pipeline)
         parameters = declared.check(spec.parameters, run.parameters)
         execute(run, spec, parameters, watch)
-    except (Exception, KeyboardInterrupt) as e:  # noqa: BLE001 - every ending becomes a result that people can read
+    except (Exception, KeyboardInterrupt) as e:
         error = job_error(e, stopped=watch.stopped, cell=watch.cell, explained=watch.explained)
         if error.cell is not None and not isinstance(e, GavipError):
             log.info("%s", e)  # the author's traceback, as papermill puts it
@@ -234,9 +236,7 @@ def _from_environment() -> Run:
 
 def main() -> int:
     """Run the job that the environment describes; return the exit status."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     for chatty in ("papermill", "httpx", "traitlets", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     stop_asked = threading.Event()
@@ -246,6 +246,10 @@ def main() -> int:
         stop_asked.set()
         for watch in watches:
             watch.stop("cancelled")
+
+    def on_fenced() -> None:
+        for watch in watches:
+            watch.stop("fenced")
 
     def on_watch(watch: Any) -> None:
         watches.append(watch)
@@ -263,7 +267,7 @@ def main() -> int:
     reporter = Reporter(
         lambda: sink_for(environ.get(env.JOB_URL), environ.get(env.JOB_TOKEN)),
         int(environ.get(env.JOB_ATTEMPT) or 1),
-        lambda: [w.stop("fenced") for w in watches] and None,
+        on_fenced,
     )
     reporter.tell(0, 0, "Starting", "Loading the pipeline")
     try:
@@ -279,5 +283,3 @@ def main() -> int:
     if result.error is not None:
         log.error("%s %s", result.error.message, result.error.hint)
     return 0 if result.ok else 1
-
-

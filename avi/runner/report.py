@@ -41,7 +41,7 @@ class HttpSink:
 
     def __init__(self, url: str, token: str) -> None:
         # late: httpx costs a quarter of a second, and the notebook's kernel starts meanwhile
-        from ..net import client
+        from avi.net import client
 
         self._url = url.rstrip("/") + "/progress"
         self._client = client(headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from ..errors import GavipError, explain
+from avi.errors import GavipError, explain
+
 from .theme import alert
 
 
@@ -21,13 +20,16 @@ def show(notice: Any, error: BaseException) -> None:
         # the real stderr: ipykernel's would put it on the page
         traceback.print_exception(type(error), error, error.__traceback__, file=sys.__stderr__)
     told = explain(error)
-    hint = told.hint if told.code != "notebook-error" else "Try again; if it happens again, tell the author."
+    hint = (
+        told.hint
+        if told.code != "notebook-error"
+        else "Try again; if it happens again, tell the author."
+    )
     title = error.title if isinstance(error, GavipError) else "Something went wrong"
     notice.value = alert(told.message, hint, f"{title}.")
 
 
-@contextmanager
-def guard(notice: Any) -> Iterator[None]:
+class guard:  # noqa: N801 - a context manager, used like a function
     """Clear `notice`, run the block, and show its error there if it raises.
 
     Parameters
@@ -35,8 +37,15 @@ def guard(notice: Any) -> Iterator[None]:
     notice : ipywidgets.HTML
         Where to show it.
     """
-    notice.value = ""
-    try:
-        yield
-    except Exception as e:  # noqa: BLE001 - the boundary between callbacks and people
-        show(notice, e)
+
+    def __init__(self, notice: Any) -> None:
+        self._notice = notice
+
+    def __enter__(self) -> None:
+        self._notice.value = ""
+
+    def __exit__(self, kind: Any, error: BaseException | None, tb: Any) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        show(self._notice, error)
+        return True

@@ -1,7 +1,7 @@
 """A form made from the declared parameters of a pipeline.
 
-Invariant: labels, units, ranges, choices and defaults come from ``avi.yaml``; what the form accepts is decided by the same
-check as everywhere (:mod:`gavip_api.parameters`).
+Invariant: labels, units, ranges, choices and defaults come from ``avi.yaml``; what the form accepts is decided by the
+same check as everywhere (:mod:`gavip_api.parameters`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as w
+
+from avi.pipelines import Job, Pipeline, pipeline
 from gavip_api.errors import InvalidInput
 from gavip_api.parameters import ParameterSpec
 
-from ..pipelines import Job, Pipeline, pipeline
 from . import errors
 from .job import JobArea
 from .theme import escape, html
@@ -55,7 +56,7 @@ def field(name: str, spec: ParameterSpec) -> Any:
     return made
 
 
-class Form(w.VBox):  # type: ignore[misc]
+class Form(w.VBox):
     """A form that submits jobs.
 
     Parameters
@@ -78,7 +79,9 @@ class Form(w.VBox):  # type: ignore[misc]
         self.fields = {name: field(name, spec) for name, spec in pipe.spec.parameters.items()}
         self._faults = {name: html() for name in self.fields}
         self.notice = html()
-        self.button = w.Button(description=f"Run: {pipe.spec.title or pipe.name}", button_style="primary")
+        self.button = w.Button(
+            description=f"Run: {pipe.spec.title or pipe.name}", button_style="primary"
+        )
         self.button.on_click(lambda _: self.submit())
         self.area: JobArea | None = None
         rows: list[Any] = []
@@ -87,7 +90,9 @@ class Form(w.VBox):  # type: ignore[misc]
             rows += [self.fields[name], self._faults[name]]
             if help_text:
                 rows.append(
-                    html(f'<p class="gavip-muted" style="margin: -7px 0 9px">{escape(help_text)}</p>')
+                    html(
+                        f'<p class="gavip-muted" style="margin: -7px 0 9px">{escape(help_text)}</p>'
+                    )
                 )
         children = [*rows, self.button, self.notice]
         if on_submit is None:

@@ -1,8 +1,8 @@
 """One job on a page, live: state in words, bar, step, time, Cancel, error with its next step, log, results.
 
 Invariants: updates come from one background thread per job, which reconnects until the job has ended; losing the
-connection changes nothing but a line of text, for the job goes on without the page; attaching again after a reload shows
-the same.
+connection changes nothing but a line of text, for the job goes on without the page; attaching again after a reload
+shows the same.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import time
 from typing import Any
 
 import ipywidgets as w
-from gavip_api.enums import JobState
-from gavip_api.models import JobEvent, utcnow
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from ..errors import Unavailable
-from ..pipelines import Job, jobs
+from gavip_api.enums import JobState
+from gavip_api.models import JobEvent, utcnow
+
+from avi.errors import Unavailable
+from avi.pipelines import Job, jobs
 from . import errors, results
 from .theme import alert, duration, escape, html
 
@@ -34,7 +35,7 @@ _WORDS: dict[JobState, tuple[str, str]] = {
 _MAX_LOG = 20_000
 
 
-class JobWidget(w.VBox):  # type: ignore[misc]
+class JobWidget(w.VBox):
     """A job, live.
 
     Parameters
@@ -95,9 +96,8 @@ class JobWidget(w.VBox):  # type: ignore[misc]
         self._render()
 
     def _lost(self, attempt: RetryCallState) -> None:
-        self._notice.value = (
-            '<p class="gavip-muted" role="status">The connection was lost; the job goes on. Trying again…</p>'
-        )
+        text = "The connection was lost; the job goes on. Trying again…"
+        self._notice.value = f'<p class="gavip-muted" role="status">{text}</p>'
 
     def _tick(self) -> None:
         while not self.job.state.is_final:
@@ -148,7 +148,9 @@ class JobWidget(w.VBox):  # type: ignore[misc]
         if info.error is not None:
             where = f" (cell {info.error.cell})" if info.error.cell else ""
             self._notice.value = alert(
-                info.error.message + where, info.error.hint, f"{_WORDS[info.state][1].lstrip('✕ ')}."
+                info.error.message + where,
+                info.error.hint,
+                f"{_WORDS[info.state][1].lstrip('✕ ')}.",
             )
         elif info.state is JobState.TIMED_OUT:
             self._notice.value = alert(
@@ -186,12 +188,13 @@ class JobWidget(w.VBox):  # type: ignore[misc]
     def _load_log(self) -> None:
         with errors.guard(self._notice):
             text = self.job.log()[-_MAX_LOG:]
+            shown = escape(text) or "The log is empty."
             self._log.value = (
-                f'<pre class="gavip-log" tabindex="0" aria-label="Log of the job">{escape(text) or "The log is empty."}</pre>'
+                f'<pre class="gavip-log" tabindex="0" aria-label="Log of the job">{shown}</pre>'
             )
 
 
-class JobArea(w.VBox):  # type: ignore[misc]
+class JobArea(w.VBox):
     """The jobs of one pipeline: what runs, and the newest that has ended. Survives a reload of the page.
 
     Parameters
@@ -221,6 +224,7 @@ class JobArea(w.VBox):  # type: ignore[misc]
     def add(self, job: Job) -> JobWidget:
         """Show a job on top."""
         made = JobWidget(job)
-        old = [c for c in self.children if isinstance(c, JobWidget)]
+        shown: tuple[Any, ...] = self.children
+        old = [c for c in shown if isinstance(c, JobWidget)]
         self.children = (self._notice, made, *old[: self._shown - 1])
         return made

@@ -43,7 +43,7 @@ def _caption(name: str) -> str:
 
 def previews(folder: Path, outputs: tuple[str, ...]) -> str:
     """Return the product's figures as HTML."""
-    shown = []
+    shown: list[str] = []
     for name in outputs:
         path = _file(folder, name) if name.lower().endswith((".png", ".jpg", ".jpeg")) else None
         if path is None or path.stat().st_size > MAX_PREVIEW_BYTES or len(shown) == MAX_PREVIEWS:
@@ -65,9 +65,7 @@ def listing(folder: Path, outputs: tuple[str, ...], place: str) -> str:
         size = path.stat().st_size
         label = escape(name)
         if size <= MAX_LINK_BYTES and name not in _OWN:
-            label = (
-                f'<a class="gavip-link" download="{escape(quote(path.name))}" href="{_data_url(path)}">{label}</a>'
-            )
+            label = f'<a class="gavip-link" download="{escape(quote(path.name))}" href="{_data_url(path)}">{label}</a>'
         about = f" – {_WORDS[name]}" if name in _WORDS else ""
         rows.append(f"<li>{label}{about}<span>{human_size(size)}</span></li>")
     where = f'<p class="gavip-muted">In your files: <code>{escape(place)}</code></p>'

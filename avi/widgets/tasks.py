@@ -39,7 +39,7 @@ class Run:
         self._stop.set()
 
 
-class Task(w.VBox):  # type: ignore[misc]
+class Task(w.VBox):
     """A start button with everything around it.
 
     Parameters

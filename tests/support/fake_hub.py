@@ -1,7 +1,7 @@
 """A stand-in for the hub's OAuth and activity API, so that an interface server can be tested without a hub.
 
-Run as ``python fake_hub.py PORT``. It signs in everybody who asks as ``tester`` unless the user ``stranger`` is asked for
-with ``?as=stranger`` on the authorize URL; ``stranger`` holds no access scope. ``GET /seen`` lists the activity reports.
+Run as ``python fake_hub.py PORT``. It signs in everybody who asks as ``tester``, or as ``stranger`` (who holds no
+access scope) when the cookie ``as`` says so. ``GET /seen`` lists the activity reports.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class User(web.RequestHandler):
 
 class Activity(web.RequestHandler):
     def post(self) -> None:
-        SEEN.append({"auth": self.request.headers.get("Authorization"), **json.loads(self.request.body)})
+        SEEN.append(
+            {"auth": self.request.headers.get("Authorization"), **json.loads(self.request.body)}
+        )
 
 
 class Seen(web.RequestHandler):

@@ -1,7 +1,7 @@
 """A stand-in for a TAP service with made-up stars: ``python stub_tap.py PORT [SECONDS_PER_QUERY]``.
 
-It understands the one query of the examples, refuses text with ``SELEC `` as a syntax error, and answers 503 to everything
-while a query that mentions ``down`` is asked.
+It understands the one query of the examples, refuses text with ``SELEC `` as a syntax error, and answers 503 to a query
+that mentions ``down``.
 """
 
 from __future__ import annotations
@@ -40,8 +40,12 @@ def fake_stars(ra: float, dec: float, radius: float, n: int = 900) -> Table:
     none = rng.random(n) < 0.1
     table["parallax"] = np.ma.array(1000 / distance, mask=none)
     table["parallax_error"] = np.ma.array(rng.uniform(0.02, 0.4, n), mask=none)
-    table["pmra"] = np.ma.array(np.where(member, rng.normal(20, 1, n), rng.normal(0, 15, n)), mask=none)
-    table["pmdec"] = np.ma.array(np.where(member, rng.normal(-45, 1, n), rng.normal(-4, 15, n)), mask=none)
+    table["pmra"] = np.ma.array(
+        np.where(member, rng.normal(20, 1, n), rng.normal(0, 15, n)), mask=none
+    )
+    table["pmdec"] = np.ma.array(
+        np.where(member, rng.normal(-45, 1, n), rng.normal(-4, 15, n)), mask=none
+    )
     table["phot_g_mean_mag"] = absolute + 5 * np.log10(distance) - 5
     table["phot_bp_mean_mag"] = table["phot_g_mean_mag"] + colour / 2
     table["phot_rp_mean_mag"] = table["phot_g_mean_mag"] - colour / 2

@@ -100,7 +100,12 @@ def sky(stars: Stars, cone: Cone, look: Look = NIGHT, title: str = "Where the st
     faint, bright = np.nanmax(stars.g), np.nanmin(stars.g)
     size = 1.2 + 34 * ((faint - stars.g[order]) / max(faint - bright, 1e-3)) ** 3
     axes.scatter(
-        x[order], y[order], s=size, c="#ffffff" if look is NIGHT else "#14213d", linewidths=0, alpha=0.85
+        x[order],
+        y[order],
+        s=size,
+        c="#ffffff" if look is NIGHT else "#14213d",
+        linewidths=0,
+        alpha=0.85,
     )
     axes.set_xlim(-0.5, bins - 0.5)
     axes.set_ylim(-0.5, bins - 0.5)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import avi
 import ipywidgets as w
 import numpy as np
+
+import avi
 from avi import widgets as aw
 
 from .query import PLACES, Cone, adql
@@ -22,7 +23,10 @@ def fetch(cone: Cone, run: Any) -> tuple[Cone, Stars, bool]:
     """Ask the archive for a cone, cancellable; returns the cone, its stars, and whether there were more."""
     run.say("Asking the archive")
     table = avi.connectors.tap().run(
-        adql(cone, MAX_ROWS), maxrec=MAX_ROWS, on_progress=run.say, should_stop=lambda: run.cancelled
+        adql(cone, MAX_ROWS),
+        maxrec=MAX_ROWS,
+        on_progress=run.say,
+        should_stop=lambda: run.cancelled,
     )
     stars = Stars.of(table) if table is not None else Stars(*[np.array([])] * 8)
     if len(stars) == 0 and table is not None:
@@ -66,7 +70,9 @@ class ConeForm(w.VBox):
         try:
             return Cone(**{name: f.value for name, f in self.fields.items()})
         except ValueError as e:
-            raise avi.errors.InvalidInput(str(e), hint="Correct the number and try again.") from None
+            raise avi.errors.InvalidInput(
+                str(e), hint="Correct the number and try again."
+            ) from None
 
     def _on_place(self, change: dict[str, Any]) -> None:
         cone = PLACES.get(change["new"])
@@ -86,7 +92,9 @@ class ConeForm(w.VBox):
 class StarsView(w.VBox):
     """Numbers, the map, the diagram."""
 
-    def __init__(self, parts: tuple[str, ...] = ("numbers", "sky", "hr"), min_snr: float = 5.0) -> None:
+    def __init__(
+        self, parts: tuple[str, ...] = ("numbers", "sky", "hr"), min_snr: float = 5.0
+    ) -> None:
         self._parts, self._min_snr = parts, min_snr
         self.numbers, self.told = aw.html(_numbers(None, None, False, min_snr)), aw.html("&nbsp;")
         self.sky, self.hr = aw.html(PLACEHOLDER), aw.html(PLACEHOLDER)
@@ -108,7 +116,9 @@ class StarsView(w.VBox):
         if "numbers" in self._parts:
             self.numbers.value = _numbers(cone, stars, more, self._min_snr)
         if "sky" in self._parts:
-            where = f"right ascension {cone.ra:g}°, declination {cone.dec:+g}°, radius {cone.radius:g}°"
+            where = (
+                f"right ascension {cone.ra:g}°, declination {cone.dec:+g}°, radius {cone.radius:g}°"
+            )
             self.sky.value = figures.img(
                 figures.sky(stars, cone), f"Density map of {len(stars):,} stars around {where}"
             )
@@ -119,7 +129,13 @@ class StarsView(w.VBox):
 
 
 def _numbers(cone: Cone | None, stars: Stars | None, more: bool, min_snr: float) -> str:
-    names = ("Stars", "Brightest G", "With parallax", f"Parallax ≥ {min_snr:g} × error", "Their median distance")
+    names = (
+        "Stars",
+        "Brightest G",
+        "With parallax",
+        f"Parallax ≥ {min_snr:g} × error",
+        "Their median distance",
+    )
     values = ["–"] * len(names)
     if stars is not None and cone is not None:
         known, good = np.isfinite(stars.parallax), stars.good(min_snr)
@@ -130,5 +146,7 @@ def _numbers(cone: Cone | None, stars: Stars | None, more: bool, min_snr: float)
             f"{int(good.sum()):,}",
             f"{np.median(stars.distance[good]):,.0f} <small>pc</small>" if good.any() else "–",
         ]
-    cells = "".join(f"<div><dt>{n}</dt><dd>{v}</dd></div>" for n, v in zip(names, values, strict=True))
+    cells = "".join(
+        f"<div><dt>{n}</dt><dd>{v}</dd></div>" for n, v in zip(names, values, strict=True)
+    )
     return f'<dl class="gavip-stats">{cells}</dl>'

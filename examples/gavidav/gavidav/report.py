@@ -39,7 +39,9 @@ def markdown(
         Names of the PNG files without suffix, and their captions.
     """
     known = int(np.isfinite(found.parallax).sum())
-    pictures = "\n\n".join(f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in figures.items())
+    pictures = "\n\n".join(
+        f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in figures.items()
+    )
     return f"""# Stars around RA {cone.ra:g}°, Dec {cone.dec:+g}°
 
 Radius {cone.radius:g}°, G ≤ {cone.g_max:g} mag. Made {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC by GAVIP's
@@ -62,9 +64,9 @@ Radius {cone.radius:g}°, G ≤ {cone.g_max:g} mag. Made {datetime.now(timezone.
 
 ## Method
 
-Distances are 1/ϖ, which is only sensible for small relative errors (Luri et al. 2018, A&A 616, A9). Absolute magnitudes are
-G + 5 log10(ϖ/mas) − 10 without correction for extinction (Babusiaux et al. 2018, A&A 616, A10). Tangential velocities are
-4.74 μ/ϖ. The table is in `stars.fits`.
+Distances are 1/ϖ, which is only sensible for small relative errors (Luri et al. 2018, A&A 616, A9). Absolute magnitudes
+are G + 5 log10(ϖ/mas) − 10 without correction for extinction (Babusiaux et al. 2018, A&A 616, A10). Tangential
+velocities are 4.74 μ/ϖ. The table is in `stars.fits`.
 
 Archive: {archive}
 
@@ -72,6 +74,6 @@ Archive: {archive}
 {query}
 ```
 
-This work has made use of data from the European Space Agency (ESA) mission Gaia (https://www.cosmos.esa.int/gaia), processed
-by the Gaia Data Processing and Analysis Consortium (DPAC).
+This work has made use of data from the European Space Agency (ESA) mission Gaia (https://www.cosmos.esa.int/gaia),
+processed by the Gaia Data Processing and Analysis Consortium (DPAC).
 """

@@ -44,7 +44,16 @@ class Stars:
     @classmethod
     def of(cls, table: Any) -> Stars:
         """Read the rows of the archive."""
-        names = ("ra", "dec", "parallax", "parallax_error", "pmra", "pmdec", "phot_g_mean_mag", "bp_rp")
+        names = (
+            "ra",
+            "dec",
+            "parallax",
+            "parallax_error",
+            "pmra",
+            "pmdec",
+            "phot_g_mean_mag",
+            "bp_rp",
+        )
         return cls(*(column(table, name) for name in names))
 
     def __len__(self) -> int:
@@ -70,9 +79,7 @@ class Stars:
     def absolute_g(self) -> np.ndarray:
         """Absolute magnitude, no extinction: G + 5 log10(parallax/mas) − 10 (Babusiaux et al. 2018, A&A 616, A10)."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(
-                self.parallax > 0, self.g + 5 * np.log10(self.parallax) - 10, np.nan
-            )
+            return np.where(self.parallax > 0, self.g + 5 * np.log10(self.parallax) - 10, np.nan)
 
     @property
     def distance(self) -> np.ndarray:

@@ -10,7 +10,9 @@ from avi.cli import main
     ("args", "words"),
     [
         pytest.param(["run", "--help"], ["double", "Double it"], id="pipelines"),
-        pytest.param(["run", "double", "--help"], ["--x", "[deg]", "default: 2", "[a|b]"], id="options"),
+        pytest.param(
+            ["run", "double", "--help"], ["--x", "[deg]", "default: 2", "[a|b]"], id="options"
+        ),
         pytest.param(["run", "double", "--x", "much"], ["not a valid float"], id="type"),
         pytest.param(["run", "nope"], ["No such command"], id="unknown"),
         pytest.param(["run", "other"], ["Missing option '--y'"], id="required"),

@@ -15,14 +15,33 @@ def raised(ename, evalue):
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        pytest.param(raised("ValueError", "no good"), "notebook-error", "ValueError: no good", id="raising-cell"),
+        pytest.param(
+            raised("ValueError", "no good"),
+            "notebook-error",
+            "ValueError: no good",
+            id="raising-cell",
+        ),
         pytest.param(raised("MemoryError", ""), "out-of-memory", "MemoryError", id="memory"),
-        pytest.param(raised("ModuleNotFoundError", "No module named 'q'"), "missing-module", "'q'", id="module"),
-        pytest.param(raised("ArchiveUnavailable", "It is down."), "archive-unavailable", "It is down.", id="archive"),
+        pytest.param(
+            raised("ModuleNotFoundError", "No module named 'q'"),
+            "missing-module",
+            "'q'",
+            id="module",
+        ),
+        pytest.param(
+            raised("ArchiveUnavailable", "It is down."),
+            "archive-unavailable",
+            "It is down.",
+            id="archive",
+        ),
         pytest.param(raised("QueryError", "bad ADQL"), "query-error", "bad ADQL", id="adql"),
-        pytest.param(raised("KeyboardInterrupt", ""), "cancelled", "KeyboardInterrupt", id="interrupt"),
+        pytest.param(
+            raised("KeyboardInterrupt", ""), "cancelled", "KeyboardInterrupt", id="interrupt"
+        ),
         pytest.param(DeadKernelError("Kernel died"), "kernel-died", "cell 2", id="kernel"),
-        pytest.param(ArchiveUnavailable("down", hint="later"), "archive-unavailable", "down", id="ours"),
+        pytest.param(
+            ArchiveUnavailable("down", hint="later"), "archive-unavailable", "down", id="ours"
+        ),
         pytest.param(RuntimeError("odd"), "runner-error", "odd", id="unknown"),
     ],
 )
@@ -37,14 +56,26 @@ def test_every_failure_has_code_cause_hint_and_cell(error, code, words):
 
 
 def test_what_the_kernel_explained_wins_when_it_is_about_this_error():
-    explained = {"name": "EmptyResult", "code": "empty-result", "message": "No stars.", "hint": "Widen."}
+    explained = {
+        "name": "EmptyResult",
+        "code": "empty-result",
+        "message": "No stars.",
+        "hint": "Widen.",
+    }
     told = job_error(raised("EmptyResult", "No stars."), cell=1, explained=explained)
     assert (told.code, told.message, told.hint) == ("empty-result", "No stars.", "Widen.")
 
 
 def test_an_explanation_of_an_earlier_caught_error_is_not_used():
-    explained = {"name": "EmptyResult", "code": "empty-result", "message": "No stars.", "hint": "Widen."}
-    assert job_error(raised("ValueError", "x"), cell=1, explained=explained).code == "notebook-error"
+    explained = {
+        "name": "EmptyResult",
+        "code": "empty-result",
+        "message": "No stars.",
+        "hint": "Widen.",
+    }
+    assert (
+        job_error(raised("ValueError", "x"), cell=1, explained=explained).code == "notebook-error"
+    )
 
 
 @pytest.mark.parametrize("why", ["cancelled", "fenced"])

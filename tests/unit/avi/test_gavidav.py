@@ -66,7 +66,15 @@ def test_adql_is_plain_and_numbers_only(lib):
 
 
 @pytest.mark.parametrize(
-    "values", [(400, 0, 1, 10), (0, 91, 1, 10), (0, 0, 0, 10), (0, 0, 21, 10), (0, 0, 1, 99), (float("nan"), 0, 1, 10)]
+    "values",
+    [
+        (400, 0, 1, 10),
+        (0, 91, 1, 10),
+        (0, 0, 0, 10),
+        (0, 0, 21, 10),
+        (0, 0, 1, 99),
+        (float("nan"), 0, 1, 10),
+    ],
 )
 def test_a_cone_off_the_sky_is_refused(lib, values):
     with pytest.raises(ValueError, match="must be between"):
@@ -93,7 +101,13 @@ def test_the_report_names_source_and_numbers(lib, rows):
     kept = lib("stars").Stars.of(rows[:2])
     cone = query.PLACES["Hyades"]
     text = lib("report").markdown(cone, "SELECT 1", "http://a/tap", stars, kept, 10, {"hr": "HR"})
-    for words in ("| in the cone | 6 |", "| with a parallax | 5 |", "| 2 |", "http://a/tap", "A&A 616"):
+    for words in (
+        "| in the cone | 6 |",
+        "| with a parallax | 5 |",
+        "| 2 |",
+        "http://a/tap",
+        "A&A 616",
+    ):
         assert words in text
 
 
@@ -101,7 +115,15 @@ def test_the_report_names_source_and_numbers(lib, rows):
 def test_manifests_load_and_their_files_exist(path):
     found = manifest.load(path.read_bytes())
     assert found.name == path.parent.name
-    for name in filter(None, [found.interface, found.outreach, found.requirements, *(p.notebook for p in found.pipelines.values())]):
+    for name in filter(
+        None,
+        [
+            found.interface,
+            found.outreach,
+            found.requirements,
+            *(p.notebook for p in found.pipelines.values()),
+        ],
+    ):
         assert (path.parent / name).is_file()
     assert (path.parent / "LICENSE").read_text().startswith("BSD 3-Clause")
 

@@ -5,12 +5,26 @@ import sys
 
 import pytest
 
-HEAVY = {"pydantic", "yaml", "numpy", "astropy", "pyvo", "httpx", "requests", "ipywidgets", "papermill", "tornado", "IPython"}
+HEAVY = {
+    "pydantic",
+    "yaml",
+    "numpy",
+    "astropy",
+    "pyvo",
+    "httpx",
+    "requests",
+    "ipywidgets",
+    "papermill",
+    "tornado",
+    "IPython",
+}
 FORBIDDEN = {"tornado", "docker", "jupyterhub"}
 
 
 def loaded_by(statement: str) -> set[str]:
-    code = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
+    code = (
+        f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {name.partition(".")[0] for name in out.stdout.split()}
 
@@ -23,7 +37,9 @@ def test_reading_the_context_stays_light():
     assert not loaded_by("import avi; avi.context()") & (HEAVY - {"pydantic", "yaml"})
 
 
-@pytest.mark.parametrize("module", ["avi.parameters", "avi.portal", "avi.local", "avi.net", "avi.kernel"])
+@pytest.mark.parametrize(
+    "module", ["avi.parameters", "avi.portal", "avi.local", "avi.net", "avi.kernel"]
+)
 def test_no_module_loads_server_libraries(module):
     assert not loaded_by(f"import {module}") & FORBIDDEN
 

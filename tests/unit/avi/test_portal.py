@@ -10,7 +10,8 @@ from avi.net import is_localhost, loopback_url
 from avi.portal import Portal
 
 JOB = {
-    "id": "0190f5a2-0000-7000-8000-000000000001", "owner": "ada", "avi": "o/tiny", "release": "abc", "pipeline": "double",
+    "id": "0190f5a2-0000-7000-8000-000000000001", "owner": "ada", "avi": "o/tiny", "release": "abc",
+    "pipeline": "double",
     "title": "Double", "parameters": {"x": 1}, "resources": {"memory": 1, "cpu": 1}, "time_limit": 60,
     "state": "queued", "created": "2026-11-21T20:00:00Z",
 }  # fmt: skip
@@ -19,7 +20,9 @@ JOB = {
 def portal(handler):
     made = Portal("http://portal.gavip.localhost:8000/services/portal/api/v1", "s3cret")
     made._http = httpx.Client(
-        base_url=made._http.base_url, headers=made._http.headers, transport=httpx.MockTransport(handler)
+        base_url=made._http.base_url,
+        headers=made._http.headers,
+        transport=httpx.MockTransport(handler),
     )
     return made
 
@@ -28,7 +31,11 @@ def test_submit_sends_token_and_body():
     seen = {}
 
     def handler(request):
-        seen.update(auth=request.headers["Authorization"], path=request.url.path, body=json.loads(request.content))
+        seen.update(
+            auth=request.headers["Authorization"],
+            path=request.url.path,
+            body=json.loads(request.content),
+        )
         return httpx.Response(201, json=JOB)
 
     assert portal(handler).submit("double", {"x": 1}).state == "queued"
@@ -48,7 +55,11 @@ def test_problems_become_our_errors(status, kind):
     body = {"detail": "The cause.", "hint": "The next step.", "errors": {"x": "is too large"}}
     with pytest.raises(kind) as caught:
         portal(lambda r: httpx.Response(status, json=body)).job("1")
-    assert (caught.value.message, caught.value.hint, caught.value.detail) == ("The cause.", "The next step.", {"x": "is too large"})
+    assert (caught.value.message, caught.value.hint, caught.value.detail) == (
+        "The cause.",
+        "The next step.",
+        {"x": "is too large"},
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'"x"'])
@@ -71,7 +82,13 @@ def test_events_are_resumed_after_the_last_one():
 
     def handler(request):
         seen["last"] = request.headers.get("Last-Event-ID")
-        event = {"seq": 8, "job": JOB["id"], "time": "2026-11-21T20:00:00Z", "kind": "state", "state": "running"}
+        event = {
+            "seq": 8,
+            "job": JOB["id"],
+            "time": "2026-11-21T20:00:00Z",
+            "kind": "state",
+            "state": "running",
+        }
         text = f": keep-alive\n\nid: 8\ndata: {json.dumps(event)}\n\n"
         return httpx.Response(200, text=text, headers={"Content-Type": "text/event-stream"})
 
@@ -82,7 +99,11 @@ def test_events_are_resumed_after_the_last_one():
 @pytest.mark.parametrize(
     ("url", "to", "host"),
     [
-        ("http://portal.gavip.localhost:8000/x?y=1", "http://127.0.0.1:8000/x?y=1", "portal.gavip.localhost:8000"),
+        (
+            "http://portal.gavip.localhost:8000/x?y=1",
+            "http://127.0.0.1:8000/x?y=1",
+            "portal.gavip.localhost:8000",
+        ),
         ("http://a.localhost/", "http://127.0.0.1/", "a.localhost"),
         ("http://example.org:80/", "http://example.org:80/", None),
         ("http://evil-localhost/", "http://evil-localhost/", None),

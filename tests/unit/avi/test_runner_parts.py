@@ -9,11 +9,11 @@ import nbformat
 import pytest
 
 from avi.errors import InvalidInput, NotFound
+from avi.reporting import ERROR_MIME, MIME
 from avi.runner import product
 from avi.runner.engine import Watch, is_authors, title_of
 from avi.runner.main import load_notebook, release_file
 from avi.runner.report import FileSink, NoSink, Reporter, sink_for
-from avi.reporting import ERROR_MIME, MIME
 from gavip_api.models import RunResult, utcnow
 
 
@@ -67,17 +67,33 @@ def test_no_url_means_no_reports():
 
 def test_outputs_leave_out_links_hidden_files_and_the_result(tmp_path):
     (tmp_path / "sub").mkdir()
-    for name in ("b.txt", "a.txt", "sub/c.fits", ".hidden", "result.json", "executed.ipynb", "provenance.json"):
+    for name in (
+        "b.txt",
+        "a.txt",
+        "sub/c.fits",
+        ".hidden",
+        "result.json",
+        "executed.ipynb",
+        "provenance.json",
+    ):
         (tmp_path / name).write_text(name)
     (tmp_path / "link").symlink_to("/etc/passwd")
     (tmp_path / "etc").symlink_to("/etc")
-    assert product.outputs(tmp_path) == ("a.txt", "b.txt", "sub/c.fits", "provenance.json", "executed.ipynb")
+    assert product.outputs(tmp_path) == (
+        "a.txt",
+        "b.txt",
+        "sub/c.fits",
+        "provenance.json",
+        "executed.ipynb",
+    )
 
 
 def test_provenance_has_the_hash_of_every_output(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"stars")
     record = product.provenance(tmp_path, {"avi": "x/y"}, utcnow(), utcnow())
-    assert record["outputs"] == [{"path": "a.txt", "bytes": 5, "sha256": hashlib.sha256(b"stars").hexdigest()}]
+    assert record["outputs"] == [
+        {"path": "a.txt", "bytes": 5, "sha256": hashlib.sha256(b"stars").hexdigest()}
+    ]
     assert record["avi"] == "x/y"
 
 
@@ -105,7 +121,9 @@ def test_a_broken_notebook_is_explained(tmp_path, name, text):
 
 
 def test_notebooks_in_other_languages_are_refused(tmp_path):
-    node = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}})
+    node = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}}
+    )
     nbformat.write(node, tmp_path / "r.ipynb")
     with pytest.raises(InvalidInput, match="written in R"):
         load_notebook(tmp_path / "r.ipynb")
@@ -124,7 +142,12 @@ def test_cells_are_counted_and_titled_as_the_author_sees_them():
     v = nbformat.v4
     injected = v.new_code_cell("x = 1")
     injected.metadata["tags"] = ["injected-parameters"]
-    cells = [injected, v.new_markdown_cell("intro\n## Read the data"), v.new_code_cell("a"), v.new_code_cell("# Plot it\nb")]
+    cells = [
+        injected,
+        v.new_markdown_cell("intro\n## Read the data"),
+        v.new_code_cell("a"),
+        v.new_code_cell("# Plot it\nb"),
+    ]
     assert [is_authors(c) for c in cells] == [False, False, True, True]
     assert title_of(cells, 2) == "Read the data"
     assert title_of(cells, 3) == "Plot it"

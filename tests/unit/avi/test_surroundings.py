@@ -38,7 +38,9 @@ def test_release_dir_wins_over_the_working_folder(release, tmp_path):
 
 def test_archive_of_the_platform_wins_over_esa(tmp_path):
     assert surroundings.read({}, tmp_path).archive_url == surroundings.ESA_ARCHIVE
-    assert surroundings.read({env.ARCHIVE_URL: "http://x/tap"}, tmp_path).archive_url == "http://x/tap"
+    assert (
+        surroundings.read({env.ARCHIVE_URL: "http://x/tap"}, tmp_path).archive_url == "http://x/tap"
+    )
 
 
 def test_defaults_are_the_values_in_standalone_mode(release):
@@ -49,7 +51,11 @@ def test_defaults_are_the_values_in_standalone_mode(release):
 
 def test_values_of_the_job_win_in_pipeline_mode(release, monkeypatch):
     (release / "p.json").write_text(json.dumps({"x": 7, "smuggled": 1}))
-    for name, value in {env.MODE: "pipeline", env.PIPELINE: "double", env.PARAMETERS_FILE: str(release / "p.json")}.items():
+    for name, value in {
+        env.MODE: "pipeline",
+        env.PIPELINE: "double",
+        env.PARAMETERS_FILE: str(release / "p.json"),
+    }.items():
         monkeypatch.setenv(name, value)
     surroundings.reset()
     assert surroundings.context().mode is Mode.PIPELINE

@@ -103,12 +103,19 @@ def test_cancel_and_log_work_from_the_page():
 
 
 def form(release, service):
-    return Form(Pipeline("double", context().pipeline("double"), service), on_submit=service.__dict__.setdefault("got", []).append)
+    return Form(
+        Pipeline("double", context().pipeline("double"), service),
+        on_submit=service.__dict__.setdefault("got", []).append,
+    )
 
 
 def test_a_form_is_made_from_the_declaration(release):
     made = form(release, BrokenTwice(job_model()))
-    assert {n: type(f).__name__ for n, f in made.fields.items()} == {"x": "FloatText", "word": "Dropdown", "fast": "Checkbox"}
+    assert {n: type(f).__name__ for n, f in made.fields.items()} == {
+        "x": "FloatText",
+        "word": "Dropdown",
+        "fast": "Checkbox",
+    }
     assert made.fields["x"].description == "The x [deg]"
     assert made.values == {"x": 2.0, "word": "a", "fast": True}
 
@@ -139,7 +146,11 @@ def test_a_good_form_submits_and_clears_its_marks(release):
     ("error", "words"),
     [
         pytest.param(EmptyResult("No stars.", hint="Widen."), ["No stars.", "Widen."], id="ours"),
-        pytest.param(ZeroDivisionError("division by zero"), ["ZeroDivisionError", "Try again"], id="unexpected"),
+        pytest.param(
+            ZeroDivisionError("division by zero"),
+            ["ZeroDivisionError", "Try again"],
+            id="unexpected",
+        ),
         pytest.param(InvalidInput("<img onerror=1>"), ["&lt;img"], id="escaped"),
     ],
 )
@@ -198,7 +209,9 @@ def test_results_read_nothing_outside_the_product(tmp_path):
     assert listing(folder, outputs, "avis/x").count("<li>") == 1
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (7260, "2 h 01 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (7260, "2 h 01 min")]
+)
 def test_durations(seconds, text):
     assert duration(seconds) == text
 

@@ -13,7 +13,9 @@ from gavip_api.models import utcnow
 def environ(tmp_path):
     release = tmp_path / "release"
     release.mkdir()
-    (release / "avi.yaml").write_text("avi: 1\nname: tiny\ntitle: Tiny & co\ninterface: app.ipynb\noutreach: out.ipynb\n")
+    (release / "avi.yaml").write_text(
+        "avi: 1\nname: tiny\ntitle: Tiny & co\ninterface: app.ipynb\noutreach: out.ipynb\n"
+    )
     for name in ("app.ipynb", "out.ipynb", "dashboard_x.ipynb", "notes.txt"):
         (release / name).write_text("{}")
     (tmp_path / "secret.ipynb").write_text("{}")
@@ -36,7 +38,18 @@ def test_settings_come_from_the_environment(environ, tmp_path):
     assert found.work_dir.is_dir()
 
 
-@pytest.mark.parametrize("view", ["../secret.ipynb", "/etc/passwd", "link.ipynb", "missing.ipynb", "notes.txt", "", "a\x00.ipynb"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        "../secret.ipynb",
+        "/etc/passwd",
+        "link.ipynb",
+        "missing.ipynb",
+        "notes.txt",
+        "",
+        "a\x00.ipynb",
+    ],
+)
 def test_only_views_of_the_release_are_served(environ, view):
     with pytest.raises(GavipError):
         from_environment({**environ, "GAVIP_VIEW": view})
@@ -50,19 +63,35 @@ def test_a_missing_variable_is_named(environ, name):
 
 @pytest.mark.parametrize(
     ("view", "template"),
-    [("app.ipynb", "gavip"), ("out.ipynb", "outreach"), ("dashboard_x.ipynb", "dashboard"), ("sub/dashboard_y.ipynb", "dashboard")],
+    [
+        ("app.ipynb", "gavip"),
+        ("out.ipynb", "outreach"),
+        ("dashboard_x.ipynb", "dashboard"),
+        ("sub/dashboard_y.ipynb", "dashboard"),
+    ],
 )
 def test_the_view_chooses_the_template(view, template):
     assert template_of(view, "out.ipynb") == template
 
 
-@pytest.mark.parametrize("text", ["", "'self'", "http://portal.gavip.localhost:8000 https://a.example.org"])
+@pytest.mark.parametrize(
+    "text", ["", "'self'", "http://portal.gavip.localhost:8000 https://a.example.org"]
+)
 def test_exact_origins_may_frame(text):
     assert frame_ancestors(text) == (text or "'self'")
 
 
 @pytest.mark.parametrize(
-    "text", ["*", "https:", "http://a; script-src *", "http://a/path", "'unsafe-inline'", "javascript:x", "http://a\nX: y"]
+    "text",
+    [
+        "*",
+        "https:",
+        "http://a; script-src *",
+        "http://a/path",
+        "'unsafe-inline'",
+        "javascript:x",
+        "http://a\nX: y",
+    ],
 )
 def test_anything_else_is_refused_as_frame_ancestor(text):
     with pytest.raises(InvalidInput):
