@@ -78,15 +78,21 @@ def write_example(folder: Path, manifest: str = MANIFEST) -> Path:
 def png(width: int = 240, height: int = 180) -> bytes:
     """Return a small picture with a gradient."""
     rows = b"".join(
-        b"\0" + bytes(c for x in range(width) for c in (11, 29 + y // 2, 58 + x // 2)) for y in range(height)
+        b"\0" + bytes(c for x in range(width) for c in (11, 29 + y // 2, 58 + x // 2))
+        for y in range(height)
     )
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -183,7 +189,10 @@ def fill(platform: Platform) -> dict[str, str]:
         },
     )
     waiting = queue.add(
-        "ada", created=now(30), position=2, waiting_for="Your pool has 0.5 GiB free; the job needs 1 GiB."
+        "ada",
+        created=now(30),
+        position=2,
+        waiting_for="Your pool has 0.5 GiB free; the job needs 1 GiB.",
     )
     runs = queue.add(
         "ada",
@@ -194,7 +203,12 @@ def fill(platform: Platform) -> dict[str, str]:
     )
     for job in (done, failed, runs):
         queue.logs[job["id"]] = "".join(f"20:15:{n:02} cell {n} finished\n" for n in range(12))
-    return {"succeeded": done["id"], "failed": failed["id"], "queued": waiting["id"], "running": runs["id"]}
+    return {
+        "succeeded": done["id"],
+        "failed": failed["id"],
+        "queued": waiting["id"],
+        "running": runs["id"],
+    }
 
 
 async def _main(port: int, state: Path) -> None:

@@ -60,7 +60,9 @@ class FakeQueue:
         self._server.stop()
         await self._server.close_all_connections()
 
-    def add(self, owner: str, avi: str = "gavip/demo", state: str = "queued", **facts: Any) -> dict[str, Any]:
+    def add(
+        self, owner: str, avi: str = "gavip/demo", state: str = "queued", **facts: Any
+    ) -> dict[str, Any]:
         """Add a job; `facts` override its members."""
         job = {
             "id": new_id(),
@@ -116,7 +118,9 @@ class Base(web.RequestHandler):
     def prepare(self) -> None:
         if self.queue.down:
             self.set_status(503)
-            self.finish({"code": "unavailable", "detail": "The queue is being repaired.", "hint": "Wait."})
+            self.finish(
+                {"code": "unavailable", "detail": "The queue is being repaired.", "hint": "Wait."}
+            )
 
     def one(self, job_id: str) -> dict[str, Any]:
         if job_id not in self.queue.jobs:
@@ -133,7 +137,11 @@ class Base(web.RequestHandler):
 
 class Jobs(Base):
     def get(self) -> None:
-        jobs = [j for j in reversed(self.queue.jobs.values()) if j["owner"] == self.get_argument("owner")]
+        jobs = [
+            j
+            for j in reversed(self.queue.jobs.values())
+            if j["owner"] == self.get_argument("owner")
+        ]
         if avi := self.get_argument("avi", None):
             jobs = [j for j in jobs if j["avi"] == avi]
         start, limit = int(self.get_argument("cursor", "0")), int(self.get_argument("limit", "50"))
@@ -216,7 +224,9 @@ class OwnerEvents(Base):
 class Queue(Base):
     def get(self) -> None:
         amount = {"memory": 4 * GIB, "cpu": 2}
-        self.finish({"capacity": amount, "used": {"memory": 0, "cpu": 0}, "queued": 0, "running": 0})
+        self.finish(
+            {"capacity": amount, "used": {"memory": 0, "cpu": 0}, "queued": 0, "running": 0}
+        )
 
 
 class Pool(Base):

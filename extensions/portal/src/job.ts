@@ -15,7 +15,6 @@ import {
   part,
   replace,
   setText,
-  showError,
   stateBadge,
   toApiError,
 } from "@gavip/ui";
@@ -24,36 +23,35 @@ import type { Page } from "./page";
 
 /** The page of one job: live while it runs, complete afterwards. */
 export function startJob({ root, api, prefix }: Page): void {
-  const id = root.dataset["job"] ?? "";
-  const content = part("job", root);
-  const log = new LogView(part("log", root), part("log-state", root), api, id);
-  let view: JobView | null = null;
+  // the server has sent the job with the page, so that nothing appears late and pushes the rest down
+  const first = JSON.parse(root.dataset["job"] ?? "") as Job;
+  const log = new LogView(part("log", root), part("log-state", root), api, first.id);
+  const connection = part("connection", root);
+  const view = new JobView(root, first, api, prefix, () => void load());
+  log.follow(!isFinalJob(first.state));
+  if (isFinalJob(first.state)) return;
 
   async function load(): Promise<void> {
     try {
-      const job = await api.job(id);
-      if (view) view.update(job);
-      else view = new JobView(root, job, api, prefix, () => void load());
-      content.removeAttribute("aria-busy");
-      log.follow(!isFinalJob(job.state));
-      if (isFinalJob(job.state)) part("connection", root).hidden = true;
-    } catch (error) {
-      if (!view) showError(content, toApiError(error), () => void load());
+      view.update(await api.job(first.id));
+      log.follow(!isFinalJob(view.job.state));
+      if (isFinalJob(view.job.state)) connection.hidden = true;
+    } catch {
+      connection.hidden = false; // the stream reconnects, and reads the job again when it does
     }
   }
 
-  void load();
-  followEvents(api.url(`jobs/${id}/events`), {
+  followEvents(api.url(`jobs/${first.id}/events`), {
     onEvent: (event) => {
       const change = JSON.parse(event.data) as JobEvent;
-      if (change.kind === "progress") view?.progress(change);
+      if (change.kind === "progress") view.progress(change);
       else void load();
     },
     onConnection: (connected) => {
-      // before the job is known, a stream that ends may simply have told all there is
-      part("connection", root).hidden = connected || view === null || isFinalJob(view.job.state);
+      connection.hidden = connected || isFinalJob(view.job.state);
+      if (connected) void load();
     },
-    again: () => view === null || !isFinalJob(view.job.state),
+    again: () => !isFinalJob(view.job.state),
   });
 }
 

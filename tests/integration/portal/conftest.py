@@ -30,7 +30,9 @@ async def client(platform: Platform) -> AsyncIterator[Callable[[str], httpx.Asyn
 
     def make(token: str) -> httpx.AsyncClient:
         headers = {"Authorization": f"token {token}"} if token else {}
-        clients.append(httpx.AsyncClient(base_url=platform.url + "api/v1/", headers=headers, timeout=20))
+        clients.append(
+            httpx.AsyncClient(base_url=platform.url + "api/v1/", headers=headers, timeout=20)
+        )
         return clients[-1]
 
     yield make

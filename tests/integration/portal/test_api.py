@@ -19,7 +19,9 @@ Client = Callable[[str], httpx.AsyncClient]
 ROWS = {"rows": 100}
 
 
-async def instance_client(platform: Platform, client: Client, ada: httpx.AsyncClient) -> httpx.AsyncClient:
+async def instance_client(
+    platform: Platform, client: Client, ada: httpx.AsyncClient
+) -> httpx.AsyncClient:
     """Return a client with the token of an instance that ada opened."""
     await ada.post("instances", json={"avi": "gavip/demo"})
     while not platform.hub.users:
@@ -39,7 +41,13 @@ async def test_openapi_document_is_valid(ada: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        (method.upper(), path.replace("{owner}", "gavip").replace("{name}", "demo").replace("{job}", "x").replace("{instance}", "x"))
+        (
+            method.upper(),
+            path.replace("{owner}", "gavip")
+            .replace("{name}", "demo")
+            .replace("{job}", "x")
+            .replace("{instance}", "x"),
+        )
         for path, item in make_api().document("/")["paths"].items()
         for method in item
         if method in ("get", "post", "delete")
@@ -52,7 +60,9 @@ async def test_nothing_without_credentials(client: Client, method: str, path: st
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-async def test_profile_of_person_and_instance(platform: Platform, client: Client, ada: httpx.AsyncClient) -> None:
+async def test_profile_of_person_and_instance(
+    platform: Platform, client: Client, ada: httpx.AsyncClient
+) -> None:
     me = {"name": "ada", "roles": ["scientist"]}
     assert (await ada.get("users/me")).json() == me
     avi = await instance_client(platform, client, ada)
@@ -80,7 +90,9 @@ async def test_instance_reaches_jobs_of_its_avi_only(
         ("GET", "events"),
         ("GET", "instances/events"),
     ):
-        answer = await avi.request(method, path, json={"avi": "gavip/demo"} if method == "POST" else None)
+        answer = await avi.request(
+            method, path, json={"avi": "gavip/demo"} if method == "POST" else None
+        )
         assert answer.status_code == 403, path
 
 
@@ -117,18 +129,28 @@ async def test_submit_resolves_and_checks(platform: Platform, ada: httpx.AsyncCl
     ("request_body", "status", "fields"),
     [
         pytest.param({"parameters": {"rows": "x"}}, 422, {"rows"}, id="wrong type"),
-        pytest.param({"parameters": {"ra": 400, "rows": 0}}, 422, {"ra", "rows"}, id="out of range"),
+        pytest.param(
+            {"parameters": {"ra": 400, "rows": 0}}, 422, {"ra", "rows"}, id="out of range"
+        ),
         pytest.param({"parameters": {}}, 422, {"rows"}, id="missing"),
         pytest.param({"parameters": {**ROWS, "evil": 1}}, 422, {"evil"}, id="unknown"),
-        pytest.param({"parameters": ROWS, "owner": "grace"}, 422, {"owner"}, id="owner in the request"),
+        pytest.param(
+            {"parameters": ROWS, "owner": "grace"}, 422, {"owner"}, id="owner in the request"
+        ),
         pytest.param({"pipeline": "none", "parameters": ROWS}, 404, set(), id="no such pipeline"),
         pytest.param({"avi": "gavip/none", "parameters": ROWS}, 404, set(), id="no such avi"),
     ],
 )
 async def test_bad_submissions(
-    platform: Platform, ada: httpx.AsyncClient, request_body: dict[str, Any], status: int, fields: set[str]
+    platform: Platform,
+    ada: httpx.AsyncClient,
+    request_body: dict[str, Any],
+    status: int,
+    fields: set[str],
 ) -> None:
-    answer = await ada.post("jobs", json={"avi": "gavip/demo", "pipeline": "hr-diagram", **request_body})
+    answer = await ada.post(
+        "jobs", json={"avi": "gavip/demo", "pipeline": "hr-diagram", **request_body}
+    )
     assert answer.status_code == status
     assert set(answer.json().get("errors", {})) == fields
     assert answer.json()["hint"]
@@ -169,10 +191,12 @@ async def test_queue_that_is_down_is_said(platform: Platform, ada: httpx.AsyncCl
     platform.queue.listen()
 
 
-async def test_download(platform: Platform, ada: httpx.AsyncClient, grace: httpx.AsyncClient) -> None:
+async def test_download(
+    platform: Platform, ada: httpx.AsyncClient, grace: httpx.AsyncClient
+) -> None:
     content = bytes(range(256)) * 4000
-    (platform.userspace("ada") / "ü \"b\";c.bin").write_bytes(content)
-    query = {"path": "ü \"b\";c.bin"}
+    (platform.userspace("ada") / 'ü "b";c.bin').write_bytes(content)
+    query = {"path": 'ü "b";c.bin'}
     answer = await ada.get("files/content", params=query)
     assert answer.content == content
     assert answer.headers["Content-Type"] == "application/octet-stream"
@@ -185,7 +209,9 @@ async def test_download(platform: Platform, ada: httpx.AsyncClient, grace: httpx
     etag = answer.headers["ETag"]
     fresh = await ada.get("files/content", params=query, headers={"If-None-Match": etag})
     assert (fresh.status_code, fresh.content) == (304, b"")
-    stale = await ada.get("files/content", params=query, headers={"Range": "bytes=0-1", "If-Range": '"x"'})
+    stale = await ada.get(
+        "files/content", params=query, headers={"Range": "bytes=0-1", "If-Range": '"x"'}
+    )
     assert (stale.status_code, len(stale.content)) == (200, len(content))
     none = await ada.get("files/content", params=query, headers={"Range": "bytes=99999999-"})
     assert none.status_code == 416
@@ -197,7 +223,10 @@ async def test_only_pictures_are_shown_inline(platform: Platform, ada: httpx.Asy
     (space / "p.png").write_bytes(png())
     (space / "x.html").write_text("<script>alert(1)</script>")
     shown = await ada.get("files/content", params={"path": "p.png", "inline": "1"})
-    assert (shown.headers["Content-Type"], shown.headers["Content-Disposition"][:6]) == ("image/png", "inline")
+    assert (shown.headers["Content-Type"], shown.headers["Content-Disposition"][:6]) == (
+        "image/png",
+        "inline",
+    )
     refused = await ada.get("files/content", params={"path": "x.html", "inline": "1"})
     assert refused.status_code == 422
 
@@ -208,7 +237,14 @@ async def test_pages_lead_to_sign_in_and_carry_no_inline_script(platform: Platfo
         assert answer.status_code == 302
         assert answer.headers["Location"].startswith(f"{platform.hub.url}/hub/api/oauth2/authorize")
     async with httpx.AsyncClient(base_url=platform.url, follow_redirects=True) as browser:
-        for path, status in (("", 200), ("avis", 200), ("avis/gavip/demo", 200), ("files", 200), ("nope", 404), ("jobs/x", 404)):
+        for path, status in (
+            ("", 200),
+            ("avis", 200),
+            ("avis/gavip/demo", 200),
+            ("files", 200),
+            ("nope", 404),
+            ("jobs/x", 404),
+        ):
             page = await browser.get(path)
             assert page.status_code == status
             assert page.text.count("<script") == page.text.count("<script src=")

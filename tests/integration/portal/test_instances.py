@@ -44,13 +44,15 @@ async def test_opening_starts_shares_and_tells_where(
     assert server is not None
     options = server.options["instance"]
     assert options["owner"] == {"name": "ada", "roles": ["scientist"]}
-    assert (options["avi"], options["view"], options["notebook"]) == ("gavip/demo", "interface", "app.ipynb")
+    assert (options["avi"], options["view"], options["notebook"]) == (
+        "gavip/demo",
+        "interface",
+        "app.ipynb",
+    )
     assert options["release"] == ready["release"]
 
 
-async def test_events_tell_every_step_and_end(
-    platform: Platform, ada: httpx.AsyncClient
-) -> None:
+async def test_events_tell_every_step_and_end(platform: Platform, ada: httpx.AsyncClient) -> None:
     asked = await opened(ada)
     states: list[tuple[str, int]] = []
     async with ada.stream("GET", f"instances/{asked['id']}/events") as stream:
@@ -61,7 +63,12 @@ async def test_events_tell_every_step_and_end(
                 if event["state"] == "ready":
                     await ada.delete(f"instances/{asked['id']}")
     assert [p for _, p in states] == sorted(p for _, p in states)
-    assert list(dict.fromkeys(s for s, _ in states))[-4:] == ["starting", "ready", "stopping", "stopped"]
+    assert list(dict.fromkeys(s for s, _ in states))[-4:] == [
+        "starting",
+        "ready",
+        "stopping",
+        "stopped",
+    ]
 
 
 async def test_same_view_is_opened_once(ada: httpx.AsyncClient, platform: Platform) -> None:
@@ -80,7 +87,9 @@ async def test_limit_per_person(tmp_path: Path) -> None:
         ) as ada,
     ):
         await opened(ada)
-        refused = await ada.post("instances", json={"avi": "gavip/demo", "view": "dashboard-density"})
+        refused = await ada.post(
+            "instances", json={"avi": "gavip/demo", "view": "dashboard-density"}
+        )
         assert refused.status_code == 429
         assert "Stop one" in refused.json()["hint"]
 
@@ -125,7 +134,9 @@ async def test_stop_is_idempotent_and_leaves_nothing(
     assert again["id"] != asked["id"]
 
 
-async def test_stop_while_starting(platform: Platform, ada: httpx.AsyncClient, until: Until) -> None:
+async def test_stop_while_starting(
+    platform: Platform, ada: httpx.AsyncClient, until: Until
+) -> None:
     platform.hub.hold = asyncio.Event()
     asked = await opened(ada)
     await until(lambda: in_state(ada, asked["id"], "starting"))
@@ -134,7 +145,9 @@ async def test_stop_while_starting(platform: Platform, ada: httpx.AsyncClient, u
     assert platform.hub.users == {}
 
 
-async def test_others_do_not_see_or_stop_it(ada: httpx.AsyncClient, grace: httpx.AsyncClient) -> None:
+async def test_others_do_not_see_or_stop_it(
+    ada: httpx.AsyncClient, grace: httpx.AsyncClient
+) -> None:
     asked = await opened(ada)
     for answer in (
         await grace.get(f"instances/{asked['id']}"),
@@ -178,7 +191,9 @@ async def test_reconcile_notices_a_server_that_ended(
     assert platform.hub.users == {}
 
 
-async def test_reconcile_removes_leftovers_and_spares_people(platform: Platform, ada: httpx.AsyncClient) -> None:
+async def test_reconcile_removes_leftovers_and_spares_people(
+    platform: Platform, ada: httpx.AsyncClient
+) -> None:
     platform.hub.users["avi-" + "0" * 32] = None
     platform.hub.users["xavi-person"] = None
     await platform.app.instances.reconcile()

@@ -71,7 +71,7 @@ def test_disposition_is_one_header_line(name: str) -> None:
         "![x](https://tracker.example/p.png)",
         '<a href="https://x" style="position:fixed">x</a>',
         "[x]: javascript:alert(1)\n[x]",
-        "<https://x.example/\"onmouseover=alert(1)>",
+        '<https://x.example/"onmouseover=alert(1)>',
     ],
 )
 def test_markdown_makes_nothing_active(source: str) -> None:
@@ -93,7 +93,11 @@ def notebook(*sources: Any, kind: str = "markdown") -> bytes:
     ("content", "title"),
     [
         pytest.param(notebook("# Plain"), "Plain", id="text"),
-        pytest.param(notebook(["intro\n", "## A **bold** [link](http://x) `c` ##"]), "A bold link c", id="list"),
+        pytest.param(
+            notebook(["intro\n", "## A **bold** [link](http://x) `c` ##"]),
+            "A bold link c",
+            id="list",
+        ),
         pytest.param(notebook("no heading", "# Second"), "Second", id="later cell"),
         pytest.param(notebook("# comment", kind="code"), None, id="code"),
         pytest.param(notebook(), None, id="empty"),
@@ -124,16 +128,30 @@ def test_views_are_found_by_name() -> None:
 
 def test_view_names_are_unique() -> None:
     taken: set[str] = set()
-    names = [make_view(ViewKind.DASHBOARD, p, None, taken).name for p in ("a/d_x.ipynb", "b/D x.ipynb")]
+    names = [
+        make_view(ViewKind.DASHBOARD, p, None, taken).name for p in ("a/d_x.ipynb", "b/D x.ipynb")
+    ]
     assert names == ["d-x", "d-x-2"]
 
 
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        pytest.param({"type": "number", "minimum": 0, "maximum": 360, "unit": "deg"}, "0 to 360 deg.", id="range"),
-        pytest.param({"type": "integer", "minimum": 1, "default": 5}, "Whole number, at least 1, default 5.", id="integer"),
-        pytest.param({"type": "number", "exclusiveMinimum": 0, "maximum": 10.0}, "Above 0, at most 10.", id="above"),
+        pytest.param(
+            {"type": "number", "minimum": 0, "maximum": 360, "unit": "deg"},
+            "0 to 360 deg.",
+            id="range",
+        ),
+        pytest.param(
+            {"type": "integer", "minimum": 1, "default": 5},
+            "Whole number, at least 1, default 5.",
+            id="integer",
+        ),
+        pytest.param(
+            {"type": "number", "exclusiveMinimum": 0, "maximum": 10.0},
+            "Above 0, at most 10.",
+            id="above",
+        ),
         pytest.param({"type": "string", "maxLength": 8}, "At most 8 characters.", id="string"),
         pytest.param({"type": "boolean", "default": True}, "", id="boolean"),
     ],
@@ -154,7 +172,9 @@ def test_form_takes_values_of_an_earlier_job() -> None:
             },
         }
     )
-    fields = {f.name: f for f in form_fields("p", spec, {"ra": 7.25, "map": "b", "flag": True, "gone": 1})}
+    fields = {
+        f.name: f for f in form_fields("p", spec, {"ra": 7.25, "map": "b", "flag": True, "gone": 1})
+    }
     assert fields["ra"].text == "7.25"
     assert [c.selected for c in fields["map"].choices] == [False, True]
     assert fields["flag"].checked
@@ -163,7 +183,9 @@ def test_form_takes_values_of_an_earlier_job() -> None:
     assert list(fields) == ["ra", "map", "flag", "rows"]
 
 
-@pytest.mark.parametrize("version", ["1", "1.0", "01.0.0", "1.0.0-rc1", "v1.0.0", "1.0.0\n", "-1.0.0"])
+@pytest.mark.parametrize(
+    "version", ["1", "1.0", "01.0.0", "1.0.0-rc1", "v1.0.0", "1.0.0\n", "-1.0.0"]
+)
 def test_versions_that_are_none(version: str) -> None:
     with pytest.raises(InvalidInput):
         check_version(version)

@@ -73,9 +73,7 @@ async def test_export_is_complete_read_only_and_repeatable(
     releases = tmp_path / "releases"
     out = await export_release(repository, sha, releases)
     assert out == releases / sha
-    modes = {
-        p.relative_to(out).as_posix(): stat.S_IMODE(p.stat().st_mode) for p in out.rglob("*")
-    }
+    modes = {p.relative_to(out).as_posix(): stat.S_IMODE(p.stat().st_mode) for p in out.rglob("*")}
     assert modes == {"a.txt": 0o444, "sub": 0o555, "sub/run.sh": 0o555}
     assert await export_release(repository, sha, releases) == out
     assert [p.name for p in releases.iterdir()] == [sha]
@@ -97,9 +95,7 @@ async def test_submodule_in_commit_is_refused(repository: Repository, tmp_path: 
     tree = await run_git(
         repository.path, ["mktree", "--missing"], stdin=b"160000 commit " + b"1" * 40 + b"\tmod\n"
     )
-    identity = {
-        f"GIT_{w}_{k}": "x" for w in ("AUTHOR", "COMMITTER") for k in ("NAME", "EMAIL")
-    }
+    identity = {f"GIT_{w}_{k}": "x" for w in ("AUTHOR", "COMMITTER") for k in ("NAME", "EMAIL")}
     commit = await run_git(
         repository.path, ["commit-tree", tree.decode().strip()], stdin=b"m", env=identity
     )
@@ -142,7 +138,9 @@ async def test_hooks_and_monitors_of_a_repository_do_not_run(
         hook.write_text(script)
         hook.chmod(0o755)
     with (repository.path / "config").open("a") as config:
-        config.write(f"[core]\n\tfsmonitor = {repository.path}/hooks/fsmonitor\n\tpager = {proof}\n")
+        config.write(
+            f"[core]\n\tfsmonitor = {repository.path}/hooks/fsmonitor\n\tpager = {proof}\n"
+        )
     sha = await repository.commit_folder(folder, "m\n")
     await export_release(repository, sha, tmp_path / "releases")
     assert not proof.exists()

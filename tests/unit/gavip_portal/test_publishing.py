@@ -95,8 +95,12 @@ async def test_every_fault_is_named_and_nothing_is_stored(
     ("change", "message"),
     [
         pytest.param(lambda f: (f / "avi.yaml").unlink(), "no avi.yaml", id="no manifest"),
-        pytest.param(lambda f: (f / "app.ipynb").unlink(), "no file 'app.ipynb'", id="missing view"),
-        pytest.param(lambda f: (f / "app.ipynb").write_text("x"), "not a Jupyter", id="no notebook"),
+        pytest.param(
+            lambda f: (f / "app.ipynb").unlink(), "no file 'app.ipynb'", id="missing view"
+        ),
+        pytest.param(
+            lambda f: (f / "app.ipynb").write_text("x"), "not a Jupyter", id="no notebook"
+        ),
         pytest.param(
             lambda f: (f / "avi.yaml").write_text(MANIFEST.replace("name: demo", "name: other")),
             "'other'",

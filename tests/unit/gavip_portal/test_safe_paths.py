@@ -75,9 +75,9 @@ def test_root_itself_may_not_be_a_link(tmp_path: Path) -> None:
 @given(
     st.one_of(
         st.text(max_size=300),
-        st.lists(st.sampled_from(["..", ".", "", "a", "b", "folder-link", "~", "\\", "%2e%2e"])).map(
-            "/".join
-        ),
+        st.lists(
+            st.sampled_from(["..", ".", "", "a", "b", "folder-link", "~", "\\", "%2e%2e"])
+        ).map("/".join),
     )
 )
 def test_any_path_stays_inside_or_is_refused(root: Path, path: str) -> None:
