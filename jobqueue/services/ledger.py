@@ -22,9 +22,11 @@ _SHOWN_HOLDERS = 5
 
 
 class NeverFits(InvalidInput):
-    """More is asked for than the user's pool or the machine has in all."""
+    """More is asked for than the user's pool or the machine has in all.
 
-    code = "never-fits"
+    On the wire it is plain invalid input, a code that every client of ours knows.
+    """
+
     title = "Asks for more than there is"
 
 

@@ -318,7 +318,7 @@ class Reconciler:
                 try:
                     self._ledger.check_ever(Amount(job.memory, job.millicpu), f"Job {job.title}")
                 except NeverFits as e:
-                    error = JobError(code=e.code, message=e.message, hint=e.hint or "")
+                    error = JobError(code="never-fits", message=e.message, hint=e.hint or "")
                     self._machine.refuse(session, job, error)
                     refused.append((job.id, job.owner))
             return refused
