@@ -1,7 +1,8 @@
 """Opens files beneath a root that its user controls, without ever leaving it.
 
-Invariant: every component is opened relative to its already opened parent with ``O_NOFOLLOW``; nothing is checked by name
-and used by name afterwards, so that renames and symbolic links made meanwhile cannot lead outside.
+Invariant: every component is opened relative to its already opened parent with ``O_NOFOLLOW``;
+nothing is checked by name and used by name afterwards, so that renames and symbolic links made
+meanwhile cannot lead outside.
 """
 
 from __future__ import annotations

@@ -118,13 +118,10 @@ async def run_git(
         env=hardened_environment(git_dir, env),
         cwd="/",
     )
-    assert process.stdin
-    assert process.stdout
-    assert process.stderr
     try:
         _, out, err = await asyncio.wait_for(
             asyncio.gather(
-                _feed(process.stdin, stdin),
+                _feed(process, stdin),
                 _drain(process.stdout, limit),
                 _drain(process.stderr, 64 * 1024, keep_reading=True),
             ),
@@ -150,7 +147,10 @@ async def run_git(
     return out
 
 
-async def _feed(writer: asyncio.StreamWriter, data: bytes) -> None:
+async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
+    writer = process.stdin
+    if writer is None:
+        return
     # git may exit before it has read all of its input; its exit code then tells why
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         writer.write(data)
@@ -158,9 +158,11 @@ async def _feed(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.close()
 
 
-async def _drain(reader: asyncio.StreamReader, limit: int, *, keep_reading: bool = False) -> bytes:
+async def _drain(
+    reader: asyncio.StreamReader | None, limit: int, *, keep_reading: bool = False
+) -> bytes:
     kept = bytearray()
-    while chunk := await reader.read(_CHUNK):
+    while reader and (chunk := await reader.read(_CHUNK)):
         if len(kept) + len(chunk) <= limit:
             kept += chunk
         elif not keep_reading:

@@ -1,7 +1,8 @@
 """Exports commits as read-only folders named by their content.
 
-Invariants: ``releases/<sha>`` is complete when it exists (written aside, then renamed), never changes, and holds regular
-files and folders only; how many and how large is checked before anything is written.
+Invariants: ``releases/<sha>`` is complete when it exists (written aside, then renamed), never
+changes, and holds regular files and folders only; how many and how large is checked before
+anything is written.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def _make_read_only(root: Path) -> None:
     for base, _folders, names in os.walk(root, topdown=False):
         for name in names:
             path = os.path.join(base, name)
-            os.chmod(path, 0o555 if os.stat(path).st_mode & 0o100 else 0o444)
+            mode = 0o555 if os.stat(path).st_mode & 0o100 else 0o444
+            os.chmod(path, mode)  # noqa: S103 - nobody may write, everybody may read what is public
         os.chmod(base, 0o555)
 
 

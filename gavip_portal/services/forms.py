@@ -49,7 +49,8 @@ def form_fields(
     spec : PipelineSpec
         Its declaration.
     values : mapping, optional
-        Values to begin with instead of the defaults, as of an earlier job; names that are no longer declared are ignored.
+        Values to begin with instead of the defaults, as of an earlier job; names that are no longer
+        declared are ignored.
     """
     given = values or {}
     return tuple(

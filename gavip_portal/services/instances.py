@@ -1,8 +1,8 @@
 """Running AVIs: from the request to the end, for their owners.
 
 Invariants: what was asked for is stored before anything is started; a state changes only through
-:func:`gavip_portal.storage.instances.move`; every start ends as ready, failed or stopped, also across restarts; a technical user
-without a live instance is removed.
+:func:`gavip_portal.storage.instances.move`; every start ends as ready, failed or stopped, also
+across restarts; a technical user without a live instance is removed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Jobs on behalf of people and of AVI instances.
 
-Invariants: the owner is the principal's, never the request's; an instance reaches the jobs of its own AVI only; a job of
-somebody else does not exist for the asker.
+Invariants: the owner is the principal's, never the request's; an instance reaches the jobs of its
+own AVI only; a job of somebody else does not exist for the asker.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Publishing: from a commit to a release that people can open.
 
-Invariant: a release is stored only when everything about it was checked and its code is exported; on any fault nothing is.
+Invariant: a release is stored only when everything about it was checked and its code is exported;
+on any fault nothing is.
 """
 
 from __future__ import annotations

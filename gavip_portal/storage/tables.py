@@ -1,6 +1,7 @@
 """Tables of the portal.
 
-Invariants: a release never changes but for its ``public`` flag; an instance's owner and AVI never change; times are UTC.
+Invariants: a release never changes but for its ``public`` flag; an instance's owner and AVI never
+change; times are UTC.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ MANIFEST = """\
 avi: 1
 name: demo
 title: Demonstration of the portal
-description: Density map and Hertzsprung-Russell diagram of a cone of real Gaia stars, for looking at the portal's pages.
+description: Density map and Hertzsprung-Russell diagram of a cone of real Gaia stars, to look at the pages.
 authors: [Ada Lovelace, Grace Hopper]
 keywords: [gaia, hr diagram, clusters]
 license: BSD-3-Clause
@@ -42,7 +42,7 @@ pipelines:
     parameters:
       ra: {type: number, title: Right ascension, minimum: 0, maximum: 360, unit: deg, default: 56.75}
       dec: {type: number, title: Declination, minimum: -90, maximum: 90, unit: deg, default: 24.12}
-      radius: {type: number, exclusiveMinimum: 0, maximum: 10, unit: deg, default: 1.0, description: Radius of the cone.}
+      radius: {type: number, exclusiveMinimum: 0, maximum: 10, unit: deg, default: 1.0, description: Of the cone.}
       rows: {type: integer, minimum: 1, maximum: 100000, description: Most rows to read.}
       colour: {type: string, enum: [viridis, plasma, magma], default: viridis, title: Colour map}
       clean: {type: boolean, default: true, title: Remove bad astrometry}

@@ -38,6 +38,17 @@ export function formatLocal(iso: string, locale?: string): string {
   return date.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
 }
 
+/** A time in the reader's zone with UTC beside it: `Nov 21, 2026, 9:15 PM (20:15 UTC)`. */
+export function formatLocalAndUtc(iso: string, locale?: string): string {
+  const date = new Date(iso);
+  if (Number.isNaN(date.getTime())) return iso;
+  const local = formatLocal(iso, locale);
+  if (date.getTimezoneOffset() === 0) return `${local} UTC`;
+  const utc = date.toISOString();
+  const day = date.getDate() === date.getUTCDate() ? "" : `${utc.slice(0, 10)} `;
+  return `${local} (${day}${utc.slice(11, 16)} UTC)`;
+}
+
 /** How long ago, coarsely. */
 export function formatAgo(iso: string, now: number = Date.now()): string {
   const seconds = (now - new Date(iso).getTime()) / 1000;
@@ -53,7 +64,8 @@ export function formatAgo(iso: string, now: number = Date.now()): string {
 export function localizeTimes(root: ParentNode = document): void {
   for (const element of root.querySelectorAll<HTMLTimeElement>("time[datetime][data-format]")) {
     const iso = element.dateTime;
-    element.textContent = element.dataset["format"] === "ago" ? formatAgo(iso) : formatLocal(iso);
+    element.textContent =
+      element.dataset["format"] === "ago" ? formatAgo(iso) : formatLocalAndUtc(iso);
     element.title = formatUtc(iso);
   }
 }

@@ -63,7 +63,10 @@ export class JobProgress {
   private readonly timing = h("span", { class: "gv-timing" });
   private job: Job;
 
-  constructor(job: Job) {
+  constructor(
+    job: Job,
+    private readonly describe: (job: Job) => string = jobStep,
+  ) {
     this.job = job;
     this.track = h(
       "div",
@@ -95,7 +98,7 @@ export class JobProgress {
     if (fraction === null) this.track.removeAttribute("aria-valuenow");
     else this.track.setAttribute("aria-valuenow", String(Math.round(fraction * 100)));
     this.bar.style.width = fraction === null ? "" : `${fraction * 100}%`;
-    setText(this.step, jobStep(job));
+    setText(this.step, this.describe(job));
     this.tick();
   }
 

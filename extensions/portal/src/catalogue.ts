@@ -17,7 +17,7 @@ export function startCatalogue({ root }: Page): void {
       card.hidden = !words.every((word) => text.includes(word));
       if (!card.hidden) shown += 1;
     }
-    setText(count, `${shown} of ${cards.length} AVIs`);
+    setText(count, `${shown} of ${cards.length} ${cards.length === 1 ? "AVI" : "AVIs"}`);
     none.hidden = shown > 0;
     const url = new URL(location.href);
     if (search.value) url.searchParams.set("q", search.value);

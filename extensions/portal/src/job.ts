@@ -3,7 +3,7 @@ import {
   confirmAction,
   errorBox,
   followEvents,
-  formatLocal,
+  formatLocalAndUtc,
   formatUtc,
   h,
   icon,
@@ -12,6 +12,7 @@ import {
   type JobEvent,
   JOB_LABELS,
   JobProgress,
+  jobStep,
   part,
   replace,
   setText,
@@ -67,7 +68,8 @@ class JobView {
     private readonly prefix: string,
     private readonly reload: () => void,
   ) {
-    this.bar = new JobProgress(job);
+    // why a job ended badly has its own place on this page
+    this.bar = new JobProgress(job, (shown) => (isFinalJob(shown.state) ? "" : jobStep(shown)));
     replace(part("job", root), this.bar.element);
     this.cancelButton = part<HTMLButtonElement>("cancel", root);
     this.cancelButton.addEventListener("click", () => void this.cancel());
@@ -150,7 +152,9 @@ function jobError(job: Job, prefix: string): HTMLElement {
 
 function facts(job: Job, prefix: string): HTMLElement[] {
   const time = (iso: string | null): Node | string =>
-    iso === null ? "–" : h("time", { datetime: iso, title: formatUtc(iso) }, formatLocal(iso));
+    iso === null
+      ? "–"
+      : h("time", { datetime: iso, title: formatUtc(iso) }, formatLocalAndUtc(iso));
   const rows: [string, Node | string][] = [
     ["AVI", h("a", { href: `${prefix}avis/${job.avi}` }, job.avi)],
     ["Pipeline", job.pipeline],
