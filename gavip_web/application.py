@@ -168,6 +168,9 @@ class ServiceApp(Application):
     async def check_ready(self) -> None:
         """Raise :class:`gavip_api.errors.Unavailable` while the service cannot do its work."""
 
+    async def collect_metrics(self) -> None:
+        """Bring the service's own gauges up to date; called when somebody reads the metrics."""
+
     async def teardown(self) -> None:
         """Let resources go; called once, after the last request."""
 
@@ -210,6 +213,7 @@ class ServiceApp(Application):
             metrics=self.metrics,
             streams=self.streams,
             ready=self.check_ready,
+            collect=self.collect_metrics,
             log_function=lambda handler: None,  # ServiceHandler.on_finish logs
             **self.settings(),
         )

@@ -333,6 +333,7 @@ class MetricsHandler(ServiceHandler):
     async def get(self) -> None:
         """Answer with all metrics."""
         check_caller(self.caller, ("read:metrics",))
+        await self.settings["collect"]()
         self.set_header("Content-Type", self.metrics.content_type)
         self.finish(self.metrics.render())
 

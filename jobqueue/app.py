@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from prometheus_client import Gauge
 from traitlets import Float, Integer, TraitError, Type, Unicode, default, validate
 
 from gavip_api.errors import GavipError, Unavailable
@@ -261,6 +262,12 @@ class JobQueueApp(ServiceApp):
             "job_logs": JobLogs(self.database, backend),
             "reservations": Reservations(self.database, ledger, wake),
         }
+        self._gauge = Gauge(
+            "gavip_jobqueue",
+            "Figures of the queue: jobs, bytes and cores.",
+            ["figure"],
+            registry=self.metrics.registry,
+        )
         self.hub = HubClient(self.hub_api_url, self.hub_token)
         self.hub_watch = HubWatch(self.database, ledger, self.hub, wake, self.hub_grace)
         self._tasks = [asyncio.ensure_future(self.reconciler.run())]
@@ -288,6 +295,21 @@ class JobQueueApp(ServiceApp):
         await self.database.check()
         if self._tasks[0].done():
             raise Unavailable("The reconciler has stopped.", hint="Restart the service.")
+
+    async def collect_metrics(self) -> None:
+        """Read the queue's figures."""
+        jobs: JobService = self.services["jobs"]
+        queue = await jobs.queue()
+        figures = {
+            "jobs_queued": queue.queued,
+            "jobs_running": queue.running,
+            "memory_capacity": queue.capacity.memory,
+            "memory_used": queue.used.memory,
+            "cpu_capacity": queue.capacity.cpu,
+            "cpu_used": queue.used.cpu,
+        }
+        for name, value in figures.items():
+            self._gauge.labels(name).set(value)
 
     async def teardown(self) -> None:
         """Stop the background tasks; running jobs go on and are adopted at the next start."""

@@ -111,27 +111,25 @@ class Ledger:
             )
 
     def refusal(
-        self, session: Session, owner: str, amount: Amount, but: str = ""
+        self, session: Session, owner: str, amount: Amount, room: LedgerRoom | None = None
     ) -> Refusal | None:
         """Say why `amount` cannot be granted to `owner` now, or return None when it can.
 
         Parameters
         ----------
-        but : str
-            Id of a reservation that does not count, as it is about to be replaced.
+        room : LedgerRoom, optional
+            What is free; give one when asking about many, for it reads each figure once.
         """
-        freed = Amount()
-        if but and (row := session.get(ReservationRow, but)) is not None:
-            freed = Amount(row.memory, row.millicpu)
-        held = self.used(session, owner) - freed
-        if not amount.fits(self.pool_limit - held):
+        room = room or LedgerRoom(self, session)
+        left = room.in_pool(owner)
+        if not amount.fits(left):
             return Refusal(
                 own=True,
-                reason=f"You hold {held} of the {self.pool_limit} that a user may hold, and this"
-                f" needs {amount}. You hold: {self._holders(session, owner, but)}.",
+                reason=f"You hold {self.pool_limit - left} of the {self.pool_limit} that a user may"
+                f" hold, and this needs {amount}. You hold: {room.holders(owner)}.",
                 hint="Stop one of these, or wait until it ends.",
             )
-        free = self.capacity - (self.used(session) - freed)
+        free = room.in_machine()
         if not amount.fits(free):
             return Refusal(
                 own=False,
@@ -139,19 +137,6 @@ class Ledger:
                 hint="It frees up as other jobs and applications end; try again in a while.",
             )
         return None
-
-    def _holders(self, session: Session, owner: str, but: str) -> str:
-        rows = session.scalars(
-            select(ReservationRow)
-            .where(ReservationRow.owner == owner, ReservationRow.id != but)
-            .order_by(ReservationRow.memory.desc())
-            .limit(_SHOWN_HOLDERS + 1)
-        ).all()
-        shown = [
-            f"{row.title or row.kind} ({Amount(row.memory, row.millicpu)})"
-            for row in rows[:_SHOWN_HOLDERS]
-        ]
-        return ", ".join(shown) + (" and more" if len(rows) > _SHOWN_HOLDERS else "")
 
     # -- changing --
 
@@ -176,7 +161,8 @@ class Ledger:
         if row is not None and (row.owner, row.kind) != (request.owner, request.kind.value):
             raise Conflict("This reservation's id is in use for something else.")
         self.check_ever(amount, request.title or str(request.kind))
-        refusal = self.refusal(session, request.owner, amount, but=request.id)
+        room = LedgerRoom(self, session, but=request.id)
+        refusal = self.refusal(session, request.owner, amount, room)
         if refusal is not None:
             return Reservation(
                 **request.model_dump(),
@@ -211,32 +197,57 @@ class Ledger:
 
 
 class LedgerRoom:
-    """What is free, for schedulers; reads each figure once (the transaction sees one state).
+    """What is free, for schedulers and explanations; reads each figure once (the transaction sees one state).
 
     Parameters
     ----------
     ledger : Ledger
     session : Session
         Of the transaction in which the decision is taken.
+    but : str
+        Id of a reservation that does not count, as it is about to be replaced.
     """
 
-    def __init__(self, ledger: Ledger, session: Session) -> None:
+    def __init__(self, ledger: Ledger, session: Session, but: str = "") -> None:
         self._ledger = ledger
         self._session = session
+        self._but = but
         self._pools: dict[str, Amount] = {}
+        self._holders: dict[str, str] = {}
         self._machine: Amount | None = None
+        row = session.get(ReservationRow, but) if but else None
+        self._freed = Amount(row.memory, row.millicpu) if row is not None else Amount()
 
     def in_pool(self, owner: str) -> Amount:
         """Return what `owner` may still take."""
         if owner not in self._pools:
-            self._pools[owner] = self._ledger.pool_limit - self._ledger.used(self._session, owner)
+            used = self._ledger.used(self._session, owner)
+            self._pools[owner] = self._ledger.pool_limit - used + self._freed
         return self._pools[owner]
 
     def in_machine(self) -> Amount:
         """Return what is free in total."""
         if self._machine is None:
-            self._machine = self._ledger.capacity - self._ledger.used(self._session)
+            used = self._ledger.used(self._session)
+            self._machine = self._ledger.capacity - used + self._freed
         return self._machine
+
+    def holders(self, owner: str) -> str:
+        """Return what `owner` holds, the largest first, for people."""
+        if owner not in self._holders:
+            rows = self._session.scalars(
+                select(ReservationRow)
+                .where(ReservationRow.owner == owner, ReservationRow.id != self._but)
+                .order_by(ReservationRow.memory.desc(), ReservationRow.id)
+                .limit(_SHOWN_HOLDERS + 1)
+            ).all()
+            shown = [
+                f"{row.title or row.kind} ({Amount(row.memory, row.millicpu)})"
+                for row in rows[:_SHOWN_HOLDERS]
+            ]
+            more = " and more" if len(rows) > _SHOWN_HOLDERS else ""
+            self._holders[owner] = ", ".join(shown) + more
+        return self._holders[owner]
 
 
 def _model(row: ReservationRow) -> Reservation:

@@ -11,7 +11,7 @@ from jobqueue.storage import jobs
 from jobqueue.storage.jobs import JobFilter
 from jobqueue.storage.orm import JobRow
 
-from .ledger import Ledger
+from .ledger import Ledger, LedgerRoom
 
 
 class Queries:
@@ -36,11 +36,15 @@ class Queries:
         """
         return self.model(session, jobs.get(session, job_id))
 
+    def model(self, session: Session, row: JobRow) -> Job:
+        """Return the wire form of a row."""
+        return self._models(session, [row])[0]
+
     def page(self, session: Session, wanted: JobFilter, limit: int) -> JobPage:
         """Return jobs, newest first, with the cursor of the next page."""
         rows = jobs.find(session, wanted, limit + 1)
         return JobPage(
-            items=tuple(self.model(session, row) for row in rows[:limit]),
+            items=tuple(self._models(session, rows[:limit])),
             next=rows[limit - 1].id if len(rows) > limit else None,
         )
 
@@ -57,10 +61,13 @@ class Queries:
             running=jobs.count(session, jobs.ACTIVE),
         )
 
-    def model(self, session: Session, row: JobRow) -> Job:
-        """Return the wire form of a row."""
-        queued = row.state == JobState.QUEUED.value
-        place = jobs.position(session, row) if queued else None
+    def _models(self, session: Session, rows: list[JobRow]) -> list[Job]:
+        waiting = [row.id for row in rows if row.state == JobState.QUEUED.value]
+        places = jobs.positions(session, waiting)
+        room = LedgerRoom(self._ledger, session)
+        return [self._model(session, row, places.get(row.id), room) for row in rows]
+
+    def _model(self, session: Session, row: JobRow, place: int | None, room: LedgerRoom) -> Job:
         return Job(
             id=row.id,
             owner=row.owner,
@@ -74,7 +81,7 @@ class Queries:
             state=JobState(row.state),
             attempt=row.attempt,
             progress=Progress.model_validate(row.progress),
-            waiting_for=self._reason(session, row, place) if place else None,
+            waiting_for=self._reason(session, row, place, room) if place else None,
             position=place,
             error=JobError.model_validate(row.error) if row.error else None,
             product=row.product,
@@ -84,8 +91,9 @@ class Queries:
             ended=row.ended,
         )
 
-    def _reason(self, session: Session, row: JobRow, place: int) -> str:
-        refusal = self._ledger.refusal(session, row.owner, Amount(row.memory, row.millicpu))
+    def _reason(self, session: Session, row: JobRow, place: int, room: LedgerRoom) -> str:
+        amount = Amount(row.memory, row.millicpu)
+        refusal = self._ledger.refusal(session, row.owner, amount, room)
         if refusal is not None:
             return refusal.reason
         if place > 1:

@@ -114,14 +114,14 @@ def count(session: Session, state: tuple[str, ...], owner: str | None = None) ->
     return session.scalar(query) or 0
 
 
-def position(session: Session, job: JobRow) -> int:
-    """Return the place of a queued job in order of submission, from 1."""
-    query = (
-        select(func.count())
-        .select_from(JobRow)
-        .where(JobRow.state == JobState.QUEUED.value, JobRow.id <= job.id)
-    )
-    return session.scalar(query) or 1
+def positions(session: Session, job_ids: list[str]) -> dict[str, int]:
+    """Return the places, from 1 in order of submission, of those of `job_ids` that are queued."""
+    if not job_ids:
+        return {}
+    place = func.row_number().over(order_by=JobRow.id).label("place")
+    queue = select(JobRow.id, place).where(JobRow.state == JobState.QUEUED.value).subquery()
+    query = select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids))
+    return {row.id: row.place for row in session.execute(query)}
 
 
 def ended_before(session: Session, when: datetime, limit: int) -> list[JobRow]:

@@ -138,6 +138,7 @@ class FakeHub:
     callers = {
         "portal": Caller("portal", "service", frozenset({"custom:jobqueue:act-for"})),
         "spawner": Caller("spawner", "service", frozenset({"custom:jobqueue:reserve"})),
+        "metrics": Caller("prometheus", "service", frozenset({"read:metrics"})),
         "alice": Caller("alice", "user", frozenset({"custom:portal:access"})),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -505,3 +506,31 @@ async def test_a_process_that_no_record_counts_is_stopped(start):
     (service.app.layout.run / "jobqueue.db").unlink()
     service = await start(plane)
     await service.until(lambda: plane.statuses[f"job-{job_id}.1"].over)
+
+
+async def test_metrics_tell_of_the_queue(service):
+    await service.reach(await service.submit(), "running")
+    await service.submit(cpu=1)
+    url = str(service.client.base_url).replace("api/v1/", "metrics")
+    r = await service.client.get(url, headers={"Authorization": "token metrics"})
+    assert 'gavip_jobqueue{figure="jobs_queued"} 1.0' in r.text
+    assert 'gavip_jobqueue{figure="cpu_used"} 0.5' in r.text
+
+
+async def test_a_locked_database_is_said_plainly_and_loses_nothing(start, payload, monkeypatch):
+    monkeypatch.setattr("gavip_web.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("jobqueue.services.reconciler._RETRY_SECONDS", 0.05)
+    service = await start(reconcile_seconds=0.2)
+    job_id = await service.submit()
+    await service.reach(job_id, "running")
+    other = sqlite3.connect(service.app.layout.run / "jobqueue.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    await service.plane.end(f"job-{job_id}.1", OK)
+    r = await service.client.post("jobs", json=payload())
+    assert (r.status_code, r.json()["code"]) == (503, "unavailable")
+    assert "Nothing was stored" in r.json()["hint"]
+    assert (await service.job(job_id))["state"] == "running"
+    other.execute("ROLLBACK")
+    other.close()
+    await service.reach(job_id, "succeeded")
+    assert len((await service.client.get("jobs")).json()["items"]) == 1
