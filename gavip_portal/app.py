@@ -176,7 +176,7 @@ class PortalApp(ServiceApp):
             userspaces=UserSpaces(layout.userspace),
             static_root=STATIC,
         )
-        self.page_templates = Pages(self.base_url, self.hub_public_url, Assets.load())
+        self.page_templates = Pages(self.base_url, self.hub_public_url, Assets())
         await seed(Publisher(self.database, layout), self.example_folders)
         self._reconciler = asyncio.ensure_future(self._reconcile_for_ever())
 

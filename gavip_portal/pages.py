@@ -9,7 +9,6 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -52,21 +51,36 @@ class HubPageLoader(BaseLoader):
         return source, str(path), lambda: True
 
 
-@dataclass(frozen=True)
 class Assets:
-    """The built front end: logical names to file names that hold their content's hash."""
+    """The built front end: logical names to file names that hold their content's hash.
 
-    files: dict[str, str]
+    The manifest is read again when it changed, so that a new build needs no restart.
 
-    @classmethod
-    def load(cls, dist: Path = DIST) -> Assets:
-        """Read the manifest that the build wrote; without one, pages come without script and style."""
+    Parameters
+    ----------
+    dist : Path
+        Folder that the build wrote; without a manifest in it, pages come without script and style.
+    """
+
+    def __init__(self, dist: Path = DIST) -> None:
+        self._manifest = dist / "manifest.json"
+        self._read_at = -1
+        self._files: dict[str, str] = {}
+
+    def file(self, name: str) -> str | None:
+        """Return the present file name of `name`, such as ``portal.js``, or None."""
         try:
-            files = json.loads((dist / "manifest.json").read_text(encoding="utf-8"))
+            changed = self._manifest.stat().st_mtime_ns
+            if changed != self._read_at:
+                self._files = json.loads(self._manifest.read_text(encoding="utf-8"))
+                self._read_at = changed
         except FileNotFoundError:
-            log.warning("the front end is not built: run `npm ci && npm run build` in extensions/")
-            files = {}
-        return cls(files)
+            if self._read_at != 0:
+                log.warning(
+                    "the front end is not built: run `npm ci && npm run build` in extensions/"
+                )
+            self._read_at, self._files = 0, {}
+        return self._files.get(name)
 
 
 class Pages:
@@ -97,9 +111,7 @@ class Pages:
             logout_url=f"{hub_url}logout",
             login_url=f"{hub_url}login",
             static_url=lambda path, **_: f"{prefix}hub-static/{path}?v={jupyterhub.__version__}",
-            asset=lambda name: (
-                f"{prefix}static/{assets.files[name]}" if name in assets.files else ""
-            ),
+            asset=lambda name: f"{prefix}static/{file}" if (file := assets.file(name)) else "",
         )
         self._env.filters.update(
             size=human_size, markdown=render, iso=_iso, utc=_utc, pretty=_pretty

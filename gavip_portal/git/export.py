@@ -114,8 +114,8 @@ def _make_read_only(root: Path) -> None:
         for name in names:
             path = os.path.join(base, name)
             mode = 0o555 if os.stat(path).st_mode & 0o100 else 0o444
-            os.chmod(path, mode)  # noqa: S103 - nobody may write, everybody may read what is public
-        os.chmod(base, 0o555)
+            os.chmod(path, mode)
+        os.chmod(base, 0o555)  # noqa: S103 - nobody may write, everybody may read what is public
 
 
 def _make_writable(root: Path) -> None:
