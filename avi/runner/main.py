@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,22 +238,22 @@ def main() -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     for chatty in ("papermill", "httpx", "traitlets", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    stop_asked = threading.Event()
+    # a stop may be asked for before there is anything to stop: it is remembered
+    asked: list[str] = []
     watches: list[Any] = []
 
-    def on_signal(number: int, frame: Any) -> None:
-        stop_asked.set()
+    def stop(why: str) -> None:
+        asked.append(why)
         for watch in watches:
-            watch.stop("cancelled")
-
-    def on_fenced() -> None:
-        for watch in watches:
-            watch.stop("fenced")
+            watch.stop(why)
 
     def on_watch(watch: Any) -> None:
         watches.append(watch)
-        if stop_asked.is_set():
-            watch.stop("cancelled")
+        if asked:
+            watch.stop(asked[0])
+
+    def on_signal(number: int, frame: Any) -> None:
+        stop("cancelled")
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
@@ -267,7 +266,7 @@ def main() -> int:
     reporter = Reporter(
         lambda: sink_for(environ.get(env.JOB_URL), environ.get(env.JOB_TOKEN)),
         int(environ.get(env.JOB_ATTEMPT) or 1),
-        on_fenced,
+        lambda: stop("fenced"),
     )
     reporter.tell(0, 0, "Starting", "Loading the pipeline")
     try:

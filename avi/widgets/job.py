@@ -14,11 +14,11 @@ from typing import Any
 import ipywidgets as w
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
+from avi.errors import Unavailable
+from avi.pipelines import Job, jobs
 from gavip_api.enums import JobState
 from gavip_api.models import JobEvent, utcnow
 
-from avi.errors import Unavailable
-from avi.pipelines import Job, jobs
 from . import errors, results
 from .theme import alert, duration, escape, html
 
@@ -205,6 +205,8 @@ class JobArea(w.VBox):
         Most jobs on the page.
     """
 
+    children: Any  # a trait of ipywidgets, which has no types
+
     def __init__(self, pipeline: str, shown: int = 3) -> None:
         self._shown = shown
         self._empty = html(
@@ -224,7 +226,6 @@ class JobArea(w.VBox):
     def add(self, job: Job) -> JobWidget:
         """Show a job on top."""
         made = JobWidget(job)
-        shown: tuple[Any, ...] = self.children
-        old = [c for c in shown if isinstance(c, JobWidget)]
+        old = [c for c in self.children if isinstance(c, JobWidget)]
         self.children = (self._notice, made, *old[: self._shown - 1])
         return made
