@@ -13,7 +13,7 @@ import functools
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 from jupyterhub.services.auth import HubAuth, HubOAuth, check_scopes
 from tornado.web import HTTPError, RequestHandler
@@ -179,9 +179,6 @@ class HubAuthenticator:
                 ) from None
 
 
-_Method = TypeVar("_Method", bound=Callable[..., Awaitable[Any]])
-
-
 def check_caller(caller: Caller | None, scopes: tuple[str, ...]) -> Caller:
     """Return `caller` when it holds one of `scopes` (any signed-in caller when there are none).
 
@@ -200,24 +197,3 @@ def check_caller(caller: Caller | None, scopes: tuple[str, ...]) -> Caller:
             hint="Use a token with the scope " + " or ".join(scopes) + ".",
         )
     return caller
-
-
-def require_scope(*scopes: str) -> Callable[[_Method], _Method]:
-    """Let a handler method run only for callers that hold one of `scopes`.
-
-    Parameters
-    ----------
-    *scopes : str
-        Alternatives, from :mod:`gavip_api.scopes`; none means any signed-in caller.
-    """
-
-    def decorate(method: _Method) -> _Method:
-        @functools.wraps(method)
-        async def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
-            check_caller(self.caller, scopes)
-            return await method(self, *args, **kwargs)
-
-        guarded.required_scopes = scopes  # type: ignore[attr-defined]
-        return guarded  # type: ignore[return-value]
-
-    return decorate

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
-from gavip_api.enums import EventKind
 from gavip_api.models import JobEvent
 from gavip_web.database import Database
 from gavip_web.sse import ServerEvent
@@ -104,8 +103,3 @@ class EventStreams:
 def _wire(event: JobEvent) -> ServerEvent:
     # unnamed for states and progress alike: pages listen to `message` and look at `kind`
     return ServerEvent(event.model_dump_json(), id=str(event.seq))
-
-
-Notify = Callable[[str, str], None]
-
-__all__ = ["EventBus", "EventKind", "EventStreams", "Notify"]
