@@ -127,7 +127,7 @@ def read_query(pairs: Pairs) -> QueryParameters:
 def _max_rows(value: str | None) -> int | None:
     if value is None:
         return None
-    if not value.strip().isdecimal() or len(value) > 18:
+    if not re.match(r"^\s*[0-9]{1,18}\s*$", value):
         raise ParameterError(f"MAXREC={value} is not a non-negative whole number.")
     return int(value)
 
@@ -202,6 +202,6 @@ def read_whole(value: str, name: str) -> int:
         When it is none.
     """
     text = value.strip()
-    if not re.match(r"^-?\d{1,15}$", text):
+    if not re.match(r"^-?[0-9]{1,15}$", text):
         raise ParameterError(f"{name}={value} is not a whole number.")
     return int(text)

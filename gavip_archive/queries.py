@@ -122,6 +122,5 @@ class QueryService:
             wanted.write(result, file, parameters.query)
             stop.check()
         finally:
-            stop.bind(None)
             worker.clear()
         return Outcome(wanted.content_type, wanted.suffix, result.row_count, result.overflow)

@@ -142,7 +142,9 @@ def parse(query: str) -> exp.Query:
         ) from error
     except RecursionError as error:
         raise ADQLError("The query is nested too deeply.", hint="Use fewer parentheses.") from error
-    if len(trees) != 1 and any(tree is not None for tree in trees[1:]):
+    if any(
+        tree is not None and not isinstance(tree, exp.Semicolon) for tree in trees[1:]
+    ):  # a comment may follow
         raise ADQLError(
             "There is text after the semicolon.",
             hint="Send one query at a time; nothing was executed.",

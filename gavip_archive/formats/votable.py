@@ -8,6 +8,7 @@ Tests read everything back with astropy. Invariants: rows are streamed page by p
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 from xml.sax.saxutils import escape, quoteattr
@@ -24,6 +25,9 @@ _OPENING = f"""<?xml version="1.0" encoding="UTF-8"?>
 <VOTABLE version="1.4" xmlns="{NAMESPACE}">
 <RESOURCE type="results">
 """
+_XML_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]*$")
+_NO_NAME_CHARACTER = re.compile(r"[^A-Za-z_]")
+
 _CLOSING = "</RESOURCE>\n</VOTABLE>\n"
 
 _BINARY_TYPES = {"short": ">i2", "int": ">i4", "long": ">i8", "float": ">f4", "double": ">f8"}
@@ -88,10 +92,12 @@ def _head(fields: Sequence[Field], query: str) -> str:
     lines.append('<TABLE name="result">\n')
     for index, field in enumerate(fields):
         attributes = [
-            f'ID="col_{index}"',
             f"name={_attribute(field.name)}",
             f'datatype="{field.datatype}"',
         ]
+        if not _XML_NAME.match(field.name):
+            # readers derive an ID from the name where it can be one; here they would have to guess
+            attributes.append(f'ID="{_NO_NAME_CHARACTER.sub("_", field.name)}_{index}"')
         if field.is_text:
             attributes.append('arraysize="*"')
         for key in ("unit", "ucd", "xtype"):

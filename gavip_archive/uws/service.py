@@ -17,6 +17,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from uuid6 import uuid7
 
@@ -69,13 +70,15 @@ class JobService:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, StopRequest] = {}
         self._changed = asyncio.Condition()
-        self._locks: dict[str, asyncio.Lock] = {}
+        # weak: requests for jobs that do not exist must leave nothing behind
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing = False
 
     # -- life of the service
 
     async def start(self) -> None:
         """Take up the jobs that an earlier run of the service left."""
+        await self._blocking(self._store.prune)
         for job in await self._blocking(
             lambda: self._store.find(phases=(Phase.EXECUTING, Phase.QUEUED))
         ):
@@ -248,7 +251,6 @@ class JobService:
         if task:
             await asyncio.wait({task})  # its thread still writes into the folder
         await self._blocking(lambda: self._store.delete(job_id))
-        self._locks.pop(job_id, None)
 
     async def wait(self, job_id: str, phase: Phase | None, seconds: float) -> Job:
         """Return a job once its phase is no longer ``phase`` (default: the present one), or after a time.

@@ -171,6 +171,14 @@ class JobStore:
             session.execute(delete(JobRow).where(JobRow.id == job_id))
         shutil.rmtree(self.folder(job_id), ignore_errors=True)
 
+    def prune(self) -> None:
+        """Remove folders without a job: what a crash between creating the folder and storing the job leaves."""
+        with Session(self._engine) as session:
+            known = set(session.scalars(select(JobRow.id)))
+        for folder in self._files.iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def close(self) -> None:
         """Close the database."""
         self._engine.dispose()

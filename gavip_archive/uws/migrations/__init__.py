@@ -1,0 +1,1 @@
+"""Schema changes of the job store, run by alembic."""
