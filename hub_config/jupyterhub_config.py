@@ -55,6 +55,8 @@ c.JupyterHub.load_roles = roles.load_roles()
 c.JupyterHub.custom_scopes = roles.CUSTOM_SCOPES
 c.JupyterHub.tornado_settings = {
     "oauth_no_confirm_list": roles.InstanceClients({"service-portal"}),
+    # a start is answered at once and followed by its progress, so that people see its steps
+    "slow_spawn_timeout": 0,
 }
 
 c.JupyterHub.spawner_class = GavipProcessSpawner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,12 @@ from gavip_api.models import Avi, FolderListing, Model
 from gavip_portal.pages import Pages
 from gavip_portal.services.forms import Field, form_fields
 from gavip_portal.services.jobs import Principal
+from gavip_portal.services.userspace import may_be_raster
 from gavip_web.handlers import PageHandler
 
 from .base import WithServices, check_person
+
+log = logging.getLogger("gavip.portal.pages")
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -132,7 +136,7 @@ class AviPage(PortalPage):
                 job = await self.services.jobs.show(Principal(self.person), again)
             except GavipError as e:
                 # the page is useful without: the forms begin with their defaults
-                self.set_header("X-Refill", e.code)
+                log.info("form not filled in again: %s", e.message)
             else:
                 pipeline, values = (
                     (job.pipeline, job.parameters) if job.avi == avi.ref else ("", {})
@@ -204,7 +208,8 @@ class FilesPage(PortalPage):
     async def get(self) -> None:
         """Answer with the listing of a folder."""
         listing = await self.services.userspaces.list(self.person.name, self.query(FilesQuery).path)
-        self.show("files.html", listing=listing, crumbs=breadcrumbs(listing))
+        pictures = {e.path for e in listing.entries if may_be_raster(e.name)}
+        self.show("files.html", listing=listing, crumbs=breadcrumbs(listing), pictures=pictures)
 
 
 def breadcrumbs(listing: FolderListing) -> list[tuple[str, str]]:

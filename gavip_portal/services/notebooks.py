@@ -13,12 +13,12 @@ from gavip_api.models import View
 
 DASHBOARD_PREFIX = "dashboard_"
 
-_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$", re.MULTILINE)
 _MARKUP = re.compile(r"[*_`]|<[^>]*>|!?\[([^\]]*)\]\([^)]*\)")
 
 
-def first_heading(source: bytes) -> str | None:
-    """Return the first Markdown heading of a notebook, or None when it has none.
+def notebook_title(source: bytes) -> str | None:
+    """Return the title of a notebook: its metadata's, else its first heading when that is of the top level.
 
     Parameters
     ----------
@@ -31,14 +31,19 @@ def first_heading(source: bytes) -> str | None:
         If it is not a notebook.
     """
     try:
-        cells = json.loads(source)["cells"]
-        for cell in cells:
+        content = json.loads(source)
+        given = content.get("metadata", {}).get("title")
+        if isinstance(given, str) and given.strip():
+            return given.strip()[:120]
+        for cell in content["cells"]:
             if cell["cell_type"] == "markdown":
                 text = cell["source"]
                 match = _HEADING.search(text if isinstance(text, str) else "".join(text))
                 if match:
-                    return _MARKUP.sub(lambda m: m[1] or "", match[1]).strip()[:120] or None
-    except (ValueError, KeyError, TypeError, RecursionError):
+                    # a lower heading names a part of the notebook, not the whole
+                    title = match[2] if len(match[1]) == 1 else ""
+                    return _MARKUP.sub(lambda m: m[1] or "", title).strip()[:120] or None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidInput("is not a Jupyter notebook of format 4.") from None
     return None
 
@@ -75,12 +80,29 @@ def view_notebooks(manifest: Manifest, paths: frozenset[str]) -> list[tuple[View
     return views
 
 
-def make_view(kind: ViewKind, notebook: str, heading: str | None, taken: set[str]) -> View:
-    """Return a view with a name that is not in `taken`, and add the name to it."""
+def make_view(
+    kind: ViewKind, notebook: str, title: str | None, avi_title: str, taken: set[str]
+) -> View:
+    """Return a view with a name that is not in `taken`, and add the name to it.
+
+    Parameters
+    ----------
+    kind : ViewKind
+        What it is for.
+    notebook : str
+        Path in the release.
+    title : str or None
+        The notebook's own title; without one the interface has the AVI's, others one from the file name.
+    avi_title : str
+        Title of the AVI.
+    taken : set of str
+        Names of the AVI's other views.
+    """
     base = kind.value if kind is not ViewKind.DASHBOARD else view_slug(notebook)
     name, number = base, 2
     while name in taken:
         name, number = f"{base}-{number}", number + 1
     taken.add(name)
-    fallback = PurePosixPath(notebook).stem.removeprefix(DASHBOARD_PREFIX).replace("_", " ")
-    return View(name=name, title=heading or fallback.capitalize(), kind=kind, notebook=notebook)
+    stem = PurePosixPath(notebook).stem.removeprefix(DASHBOARD_PREFIX).replace("_", " ")
+    fallback = avi_title if kind is ViewKind.INTERFACE else stem.capitalize()
+    return View(name=name, title=title or fallback, kind=kind, notebook=notebook)

@@ -21,7 +21,7 @@ from gavip_portal.storage.tables import ReleaseRow
 from gavip_spawner.layout import StateLayout
 from gavip_web.database import Database
 
-from .notebooks import first_heading, make_view, view_notebooks
+from .notebooks import make_view, notebook_title, view_notebooks
 
 MAX_NOTEBOOK_BYTES = 8 * 1024 * 1024
 MAX_README_BYTES = 128 * 1024
@@ -174,12 +174,12 @@ async def _views(
     taken: set[str] = set()
     for kind, path in view_notebooks(manifest, frozenset(files)):
         try:
-            heading = first_heading(await repository.read(files[path], MAX_NOTEBOOK_BYTES))
+            title = notebook_title(await repository.read(files[path], MAX_NOTEBOOK_BYTES))
         except InvalidInput as e:
             raise InvalidInput(
                 f"{path} {e.message}", hint="Open it in JupyterLab and save it again."
             ) from None
-        views.append(make_view(kind, path, heading, taken))
+        views.append(make_view(kind, path, title, manifest.title, taken))
     return views
 
 

@@ -29,6 +29,11 @@ log = logging.getLogger("gavip.portal.servers")
 
 STOP_SECONDS = 60
 _PAGE = 200
+# what the hub itself says, in words of the people who read it
+_FRIENDLIER = {
+    "Server requested": "Asking for memory and processors.",
+    "Spawning server...": "Starting its kernel and its page.",
+}
 _PREFIX_OF_FAILURE = "Spawn failed: "
 
 
@@ -109,7 +114,7 @@ class TechnicalServers:
                         raise _start_failed(said)
                     if said.get("ready"):
                         return
-                    yield Step(_percent(said), str(said.get("message") or "Starting.")[:300])
+                    yield Step(_percent(said), _words(said))
             except httpx.HTTPStatusError as e:
                 # 400: neither starting nor failed, which is also how a start ends that was cancelled
                 if await self.is_ready(name):
@@ -198,6 +203,11 @@ def _percent(said: dict[str, Any]) -> int:
     value = said.get("progress")
     # the last percent is the portal's own: ready means ready for the browser
     return max(10, min(99, int(value))) if isinstance(value, (int, float)) else 10
+
+
+def _words(said: dict[str, Any]) -> str:
+    message = str(said.get("message") or "")[:300]
+    return _FRIENDLIER.get(message, message) or "Starting."
 
 
 def _start_failed(said: dict[str, Any]) -> StartFailed:

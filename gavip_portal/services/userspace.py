@@ -159,6 +159,11 @@ def _describe(name: str, mode: int) -> tuple[str, Literal["file", "folder", "oth
     return name, "file" if stat.S_ISREG(mode) else "other"
 
 
+def may_be_raster(name: str) -> bool:
+    """Whether a file's name is that of an image that may be shown in a page."""
+    return Path(name).suffix.lower() in RASTER_TYPES
+
+
 def raster_type(file: OpenFile) -> str:
     """Return the media type of an image that may be shown in a page.
 

@@ -16,7 +16,7 @@ from gavip_api.parameters import ParameterSpec
 from gavip_portal.handlers.api_files import disposition, parse_range
 from gavip_portal.services.forms import form_fields, rule_text
 from gavip_portal.services.markdown import render
-from gavip_portal.services.notebooks import first_heading, make_view, view_notebooks
+from gavip_portal.services.notebooks import make_view, notebook_title, view_notebooks
 from gavip_portal.services.publishing import check_version
 
 
@@ -94,23 +94,25 @@ def notebook(*sources: Any, kind: str = "markdown") -> bytes:
     [
         pytest.param(notebook("# Plain"), "Plain", id="text"),
         pytest.param(
-            notebook(["intro\n", "## A **bold** [link](http://x) `c` ##"]),
+            notebook(["intro\n", "# A **bold** [link](http://x) `c` #"]),
             "A bold link c",
             id="list",
         ),
         pytest.param(notebook("no heading", "# Second"), "Second", id="later cell"),
         pytest.param(notebook("# comment", kind="code"), None, id="code"),
+        pytest.param(notebook("## Part", "# Title"), None, id="part first"),
+        pytest.param(b'{"metadata": {"title": " Given "}, "cells": []}', "Given", id="metadata"),
         pytest.param(notebook(), None, id="empty"),
     ],
 )
-def test_first_heading(content: bytes, title: str | None) -> None:
-    assert first_heading(content) == title
+def test_notebook_title(content: bytes, title: str | None) -> None:
+    assert notebook_title(content) == title
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"cells": 3}', b'{"cells": [1]}', b"\xff"])
 def test_what_is_no_notebook_is_refused(content: bytes) -> None:
     with pytest.raises(InvalidInput, match="not a Jupyter notebook"):
-        first_heading(content)
+        notebook_title(content)
 
 
 def test_views_are_found_by_name() -> None:
@@ -129,9 +131,22 @@ def test_views_are_found_by_name() -> None:
 def test_view_names_are_unique() -> None:
     taken: set[str] = set()
     names = [
-        make_view(ViewKind.DASHBOARD, p, None, taken).name for p in ("a/d_x.ipynb", "b/D x.ipynb")
+        make_view(ViewKind.DASHBOARD, p, None, "X", taken).name
+        for p in ("a/d_x.ipynb", "b/D x.ipynb")
     ]
     assert names == ["d-x", "d-x-2"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "title", "shown"),
+    [
+        pytest.param(ViewKind.INTERFACE, None, "The AVI", id="interface"),
+        pytest.param(ViewKind.INTERFACE, "Own", "Own", id="own title"),
+        pytest.param(ViewKind.DASHBOARD, None, "Sky map", id="dashboard"),
+    ],
+)
+def test_view_titles(kind: ViewKind, title: str | None, shown: str) -> None:
+    assert make_view(kind, "dashboard_sky_map.ipynb", title, "The AVI", set()).title == shown
 
 
 @pytest.mark.parametrize(
