@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +65,15 @@ class Tap:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self._made: Any = None
+        self._local = threading.local()
+
+    def _note(self, response: Any, **kw: Any) -> None:
+        # pyvo streams and never closes: without this every poll would leave a socket to the garbage collector
+        self._local.__dict__.setdefault("open", []).append(response)
+
+    def _close_noted(self) -> None:
+        for response in self._local.__dict__.pop("open", []):
+            response.close()
 
     def __repr__(self) -> str:
         return f"Tap({self.url!r})"
@@ -74,7 +84,9 @@ class Tap:
         if self._made is None:
             import pyvo
 
-            self._made = pyvo.dal.TAPService(self.url, session=session())
+            made = session()
+            made.hooks["response"].append(self._note)
+            self._made = pyvo.dal.TAPService(self.url, session=made)
         return self._made
 
     def query(
@@ -148,6 +160,7 @@ class Tap:
         pause = 0.1
         while True:
             phase = job.phase
+            self._close_noted()
             if phase not in _RUNNING:
                 return True
             on_progress(_WORDS.get(phase, phase.title()), time.monotonic() - began)
@@ -176,6 +189,8 @@ class Tap:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DALOverflowWarning)  # told by meta["overflow"]
+                # pyvo reads a job's destruction time, for which no leap seconds are known yet
+                warnings.filterwarnings("ignore", message="ERFA function")
                 yield
         except DALQueryError as e:
             raise self._refused(str(e.reason), adql) from None
@@ -185,6 +200,8 @@ class Tap:
             raise self._down(e) from None
         except (DALFormatError, requests.RequestException, OSError) as e:
             raise self._down(e) from None
+        finally:
+            self._close_noted()
 
     def _down(self, error: BaseException) -> ArchiveUnavailable:
         code = getattr(error, "code", None)

@@ -136,7 +136,8 @@ def serve(start, archive, tmp_path_factory) -> Callable[..., Server]:
             **extra,
         )
         log = work.parent / f"{work.name}.log"
-        process = start("-m", "avi_kernelspec.server", env=environ, stderr=log.open("wb"))
+        with log.open("wb") as stderr:
+            process = start("-m", "avi_kernelspec.server", env=environ, stderr=stderr)
         wait_for(f"{url}api", process)
         return Server(url, hub, work, release, process, log)
 
@@ -190,7 +191,9 @@ def tiny(tmp_path) -> Path:
 def environ_of(tmp_path) -> Callable[..., dict[str, str]]:
     """Environment of one runner."""
 
-    def make(release: Path, pipeline: str = "work", parameters: object = None, **extra: str) -> dict[str, str]:
+    def make(
+        release: Path, pipeline: str = "work", parameters: object = None, **extra: str
+    ) -> dict[str, str]:
         (tmp_path / "p.json").write_text(
             parameters if isinstance(parameters, str) else json.dumps(parameters or {})
         )
@@ -224,9 +227,11 @@ def run(environ_of, tmp_path) -> Callable[..., Ran]:
             check=False,
         )
         folder = tmp_path / "product {x}"
-        result = json.loads((folder / "result.json").read_text()) if (folder / "result.json").exists() else {}
+        result = (
+            json.loads((folder / "result.json").read_text())
+            if (folder / "result.json").exists()
+            else {}
+        )
         return Ran(done.returncode, result, folder, done.stdout + done.stderr)
 
     return go
-
-

@@ -31,13 +31,17 @@ def test_a_good_run_leaves_product_provenance_and_result(tiny, run):
     assert {o["path"] for o in record["outputs"]} == {"out.txt", "executed.ipynb"}
     assert "written" in ran.log
     assert not list(tiny.glob("__pycache__"))
-    assert sorted(p.name for p in ran.folder.iterdir()) == sorted([*ran.result["outputs"], "result.json"])
+    assert sorted(p.name for p in ran.folder.iterdir()) == sorted(
+        [*ran.result["outputs"], "result.json"]
+    )
 
 
 @pytest.mark.parametrize(
     ("how", "code", "words", "hint"),
     [
-        pytest.param("raise", "notebook-error", "ValueError: no good", "executed notebook", id="raising-cell"),
+        pytest.param(
+            "raise", "notebook-error", "ValueError: no good", "executed notebook", id="raising-cell"
+        ),
         pytest.param("exit", "kernel-died", "cell 3", "memory", id="os-exit"),
         pytest.param("kill", "kernel-died", "cell 3", "memory", id="sigkill"),
         pytest.param("empty", "empty-result", "No stars.", "Widen.", id="error-with-hint"),
@@ -59,7 +63,9 @@ def test_a_failing_notebook_is_explained(tiny, run, how, code, words, hint):
 @pytest.mark.parametrize(
     ("pipeline", "parameters", "code", "words"),
     [
-        pytest.param("work", {"y": 1}, "invalid-input", "y is not a parameter", id="unknown-parameter"),
+        pytest.param(
+            "work", {"y": 1}, "invalid-input", "y is not a parameter", id="unknown-parameter"
+        ),
         pytest.param("work", {"x": "1"}, "invalid-input", "x '1' is not of type", id="wrong-type"),
         pytest.param("work", "{", "invalid-input", "not JSON", id="broken-parameters"),
         pytest.param("gone", {}, "not-found", "gone.ipynb", id="missing-notebook"),
@@ -68,7 +74,9 @@ def test_a_failing_notebook_is_explained(tiny, run, how, code, words, hint):
         pytest.param("nope", {}, "not-found", "no pipeline 'nope'", id="unknown-pipeline"),
     ],
 )
-def test_what_cannot_run_is_refused_before_anything_runs(tiny, run, pipeline, parameters, code, words):
+def test_what_cannot_run_is_refused_before_anything_runs(
+    tiny, run, pipeline, parameters, code, words
+):
     ran = run(tiny, pipeline, parameters)
     assert ran.status == 1
     assert ran.result["error"]["code"] == code
@@ -79,7 +87,12 @@ def test_what_cannot_run_is_refused_before_anything_runs(tiny, run, pipeline, pa
 
 
 def test_the_notebook_does_not_get_the_job_token(tiny, run):
-    ran = run(tiny, parameters={"how": "token"}, GAVIP_JOB_TOKEN="s3cret", GAVIP_JOB_URL="http://127.0.0.1:9/runs/1")
+    ran = run(
+        tiny,
+        parameters={"how": "token"},
+        GAVIP_JOB_TOKEN="s3cret",
+        GAVIP_JOB_URL="http://127.0.0.1:9/runs/1",
+    )
     assert ran.status == 0, ran.log
     assert "s3cret" not in ran.log
     assert "s3cret" not in (ran.folder / "executed.ipynb").read_text()
@@ -113,7 +126,9 @@ def queue():
 def test_progress_reaches_the_queue(tiny, run, queue):
     ran = run(tiny, GAVIP_JOB_URL=queue, GAVIP_JOB_TOKEN="one-job")
     assert ran.status == 0, ran.log
-    assert {(path, auth) for path, auth, _ in Queue.reports} == {("/runs/1/progress", "Bearer one-job")}
+    assert {(path, auth) for path, auth, _ in Queue.reports} == {
+        ("/runs/1/progress", "Bearer one-job")
+    }
     bodies = [body for *_, body in Queue.reports]
     assert all(body["attempt"] == 1 for body in bodies)
     assert (bodies[-1]["done"], bodies[-1]["total"]) == (4, 4)
