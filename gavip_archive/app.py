@@ -278,6 +278,7 @@ class ArchiveApp(Application):
             max_body_size=limits.upload_bytes + _FORM_OVERHEAD,
             max_header_size=256 * 1024,
         )
+        await queries.warm_up()
         await jobs.start()
         server.add_sockets(sockets)
         sweeper = asyncio.create_task(self._sweep(jobs))

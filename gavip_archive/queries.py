@@ -7,6 +7,7 @@ worker is free again and holds nothing of the query.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -18,6 +19,11 @@ from .engine.worker import StopRequest, Worker
 from .formats.registry import find_format
 from .limits import Limits
 from .params import QueryParameters
+
+_WARM_UP = QueryParameters(
+    "SELECT source_id, ra, dec FROM gaiadr3.gaia_source"
+    " WHERE 1 = CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 56, 24, 1))"
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,15 @@ class QueryService:
         finally:
             if timer:
                 timer.cancel()
+
+    async def warm_up(self) -> None:
+        """Run a small cone on every worker, so that the first client does not pay for what is loaded lazily."""
+        everyone = range(self._limits.workers)
+        files = [io.BytesIO() for _ in everyone]
+        # all at once, so that each gets a worker of its own
+        await asyncio.gather(
+            *(self.execute(_WARM_UP, {}, file, StopRequest(), 30.0) for file in files)
+        )
 
     def _execute(
         self,

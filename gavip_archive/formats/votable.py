@@ -1,7 +1,8 @@
 """VOTable 1.4 documents: results in BINARY2 or TABLEDATA, and errors.
 
-The writer is our own because astropy's takes 7 to 14 s for 50,000 rows; this one assembles BINARY2 rows with numpy.
-Tests read everything back with astropy. Invariants: rows are streamed page by page; an OVERFLOW shows after the table
+The writer is our own because astropy's needs the whole result as a table and 1.4 s for 50,000 rows of five columns;
+this one assembles BINARY2 rows with numpy in 0.02 s (tests/bench/archive). Tests read everything back with astropy.
+Invariants: rows are streamed page by page; an OVERFLOW shows after the table
 (DALI 1.1, section 4.4); NULL is a flag in BINARY2 and an empty cell in TABLEDATA.
 """
 

@@ -7,7 +7,6 @@ two are the same here because nothing is cached, which the table shows. The peer
 the same rows.
 """
 
-import argparse
 import io
 import json
 import signal
@@ -18,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import psutil
 import requests
@@ -28,7 +28,10 @@ CONE = (
     "SELECT source_id, ra, dec, parallax, pmra, pmdec, phot_g_mean_mag, bp_rp FROM gaiadr3.gaia_source"
     " WHERE 1=CONTAINS(POINT('ICRS',ra,dec),CIRCLE('ICRS',{ra},{dec},1.0))"
 )
-BOMB = "SELECT a.source_id, b.ra FROM gaiadr3.gaia_source a, gaiadr3.gaia_source b ORDER BY a.ra + b.ra"
+BOMB = (
+    "SELECT COUNT(*) AS n FROM"
+    " (SELECT DISTINCT a.source_id, b.ra FROM gaiadr3.gaia_source AS a, gaiadr3.gaia_source AS b) AS pairs"
+)
 MANY = "SELECT TOP 50000 source_id, ra, dec, phot_g_mean_mag, bp_rp FROM gaiadr3.gaia_source"
 TEXT = "SELECT TOP 50000 object_id, var_type, ra, dec, i_mag, period FROM ogle.variable_star"
 
@@ -44,7 +47,9 @@ class Archive:
             self.process = subprocess.Popen(
                 [*command, "--state", str(folder), "--port", "0"], stderr=file
             )
-        while not log.read_text():
+        while "ready url=" not in log.read_text():
+            if self.process.poll() is not None:
+                raise SystemExit(log.read_text())
             time.sleep(0.01)
         self.start_up = time.perf_counter() - started
         self.url = json.loads(log.read_text().splitlines()[0])["message"].removeprefix("ready url=")
@@ -96,22 +101,27 @@ def measure(archive: Archive, rounds: int) -> list[tuple[str, str, str]]:
     def fresh(_: int) -> float:
         return archive.sync(CONE.format(ra=random.uniform(0, 360), dec=random.uniform(-80, 80)))[0]
 
+    def again(_: int) -> float:
+        return archive.sync(CONE.format(ra=56.75, dec=24.12))[0]
+
+    def fresh_structure(step: int) -> float:
+        columns = ", ".join(
+            f"ra * {step + 2} + {number} AS c{number}" for number in range(3 + step)
+        )
+        return archive.sync(f"SELECT {columns} FROM gaiadr3.gaia_source WHERE dec > 89")[0]
+
+    def count(_: int) -> float:
+        return archive.sync("SELECT COUNT(*) AS n FROM gaiadr3.gaia_source")[0]
+
     first = archive.sync(CONE.format(ra=56.75, dec=24.12))[0]
     idle = archive.memory()
     table = [
         ("start-up until ready", f"{archive.start_up:.2f} s", ""),
         ("first query of the process (1° cone)", f"{first * 1e3:.0f} ms", ""),
         ("1° cone, fresh numbers", f"{median(fresh, rounds) * 1e3:.0f} ms", "≤ 50 ms"),
-        (
-            "1° cone, repeated",
-            f"{median(lambda _: archive.sync(CONE.format(ra=56.75, dec=24.12))[0], rounds) * 1e3:.0f} ms",
-            "≤ 50 ms",
-        ),
-        (
-            "count(*)",
-            f"{median(lambda _: archive.sync('SELECT COUNT(*) AS n FROM gaiadr3.gaia_source')[0], rounds) * 1e3:.0f} ms",
-            "",
-        ),
+        ("query of a structure never seen", f"{median(fresh_structure, rounds) * 1e3:.0f} ms", ""),
+        ("1° cone, repeated", f"{median(again, rounds) * 1e3:.0f} ms", "≤ 50 ms"),
+        ("count(*)", f"{median(count, rounds) * 1e3:.0f} ms", ""),
     ]
     for label, query, name, bar in (
         ("50,000 rows, VOTable BINARY2", MANY, "votable", "≤ 1.0 s"),
@@ -144,31 +154,38 @@ def measure(archive: Archive, rounds: int) -> list[tuple[str, str, str]]:
     return table
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--db", type=Path, help="the database; built when not given")
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
+@click.command()
+@click.option(
+    "--db", type=click.Path(path_type=Path, exists=True), help="The database; built when not given."
+)
+@click.option(
+    "--rounds", default=9, show_default=True, help="Measurements of which the median is shown."
+)
+def main(db: Path | None, rounds: int) -> None:
+    """Measure the archive from outside and print a table."""
     with tempfile.TemporaryDirectory() as scratch:
-        table = []
-        database = options.db or Path(scratch, "archive.duckdb")
-        if not options.db:
-            started = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-m", "gavip_archive", "build", "--output", str(database)],
-                check=True,
+        database = db or Path(scratch, "archive.duckdb")
+        started = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "gavip_archive", "build", "--output", str(database)], check=True
+        )
+        table = [
+            (
+                "build of the database, or finding it up to date",
+                f"{time.perf_counter() - started:.1f} s",
+                "",
             )
-            table.append(("build of the database", f"{time.perf_counter() - started:.0f} s", ""))
+        ]
         table.append(("database on disk", f"{database.stat().st_size / 2**20:.0f} MiB", ""))
         archive = Archive(database, Path(scratch))
         try:
-            table += measure(archive, options.rounds)
+            table += measure(archive, rounds)
         finally:
             archive.process.send_signal(signal.SIGTERM)
             archive.process.wait(20)
     width = max(len(row[0]) for row in table)
     for label, value, bar in table:
-        print(f"{label:{width}}  {value:>20}  {bar}")
+        click.echo(f"{label:{width}}  {value:>20}  {bar}")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,11 @@ CONE = (
     " WHERE 1=CONTAINS(POINT('ICRS',ra,dec),CIRCLE('ICRS',{ra},{dec},{r}))"
 )
 SLOW = "SELECT MAX(SIN(a.ra*b.ra*c.ra)) AS x FROM gaiadr3.gaia_source a, gaiadr3.gaia_source b, gaiadr3.gaia_source c"
-BOMB = "SELECT a.source_id, b.ra, b.dec FROM gaiadr3.gaia_source a, gaiadr3.gaia_source b ORDER BY a.ra + b.ra"
+# every pair must be remembered: 2e11 of them, which no limit holds
+BOMB = (
+    "SELECT COUNT(*) AS n FROM"
+    " (SELECT DISTINCT a.source_id, b.ra FROM gaiadr3.gaia_source AS a, gaiadr3.gaia_source AS b) AS pairs"
+)
 
 
 def test_the_rows_are_the_real_ones(service):
