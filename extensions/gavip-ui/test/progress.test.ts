@@ -1,4 +1,5 @@
-import { describe, expect, it } from "vitest";
+import assert from "node:assert/strict";
+import { test } from "node:test";
 import { jobFraction, jobStep, jobTiming } from "../src/progress";
 import type { Job } from "../src/types";
 
@@ -26,20 +27,24 @@ const JOB: Job = {
 };
 const NOW = Date.parse("2026-01-01T00:00:40Z");
 
-describe("a running job", () => {
-  it("shows its share", () => expect(jobFraction(JOB)).toBe(0.25));
-  it("names its step", () => expect(jobStep(JOB)).toBe("Step 3 of 8: Query"));
-  it("estimates the rest", () => expect(jobTiming(JOB, NOW)).toBe("30 s, about 1 min 30 s left"));
-  it("has no share while the total is unknown", () =>
-    expect(jobFraction({ ...JOB, progress: { ...JOB.progress, total: 0 } })).toBeNull());
-});
+test("a running job shows its share", () => assert.equal(jobFraction(JOB), 0.25));
 
-it("a queued job says why it waits", () =>
-  expect(jobStep({ ...JOB, state: "queued", position: 2, waiting_for: "The pool is full." })).toBe(
+test("a running job names its step", () => assert.equal(jobStep(JOB), "Step 3 of 8: Query"));
+
+test("a running job estimates the rest", () =>
+  assert.equal(jobTiming(JOB, NOW), "30 s, about 1 min 30 s left"));
+
+test("a job has no share while the total is unknown", () =>
+  assert.equal(jobFraction({ ...JOB, progress: { ...JOB.progress, total: 0 } }), null));
+
+test("a queued job says why it waits", () =>
+  assert.equal(
+    jobStep({ ...JOB, state: "queued", position: 2, waiting_for: "The pool is full." }),
     "Place 2 in the queue. The pool is full.",
   ));
 
-it("an ended job says how long it took", () =>
-  expect(jobTiming({ ...JOB, state: "succeeded", ended: "2026-01-01T00:02:10Z" })).toBe(
+test("an ended job says how long it took", () =>
+  assert.equal(
+    jobTiming({ ...JOB, state: "succeeded", ended: "2026-01-01T00:02:10Z" }),
     "took 2 min 00 s",
   ));
