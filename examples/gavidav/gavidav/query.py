@@ -55,15 +55,15 @@ WORDS = {
 }
 
 PLACES: dict[str, Cone] = {
-    "Pleiades": Cone(56.75, 24.12, 2.0, 12.0),
-    "Hyades": Cone(66.75, 15.87, 5.0, 11.0),
-    "Praesepe (Beehive)": Cone(130.10, 19.67, 1.5, 13.0),
-    "Coma Berenices cluster": Cone(186.0, 26.0, 3.5, 12.0),
-    "Alpha Persei cluster": Cone(51.6, 49.0, 3.0, 11.0),
-    "Orion's belt": Cone(84.05, -1.2, 3.0, 11.0),
-    "Southern Pleiades (IC 2602)": Cone(160.6, -64.4, 1.6, 12.0),
-    "Large Magellanic Cloud": Cone(80.89, -69.76, 4.0, 14.0),
-    "North Galactic Pole": Cone(192.86, 27.13, 6.0, 11.0),
+    "Pleiades": Cone(56.75, 24.12, 4.0, 12.0),
+    "Hyades": Cone(66.75, 15.87, 9.0, 11.0),
+    "Praesepe (Beehive)": Cone(130.10, 19.67, 3.0, 12.0),
+    "Coma Berenices cluster": Cone(186.0, 26.0, 7.0, 12.0),
+    "Alpha Persei cluster": Cone(51.6, 49.0, 5.0, 11.0),
+    "Orion's belt": Cone(84.05, -1.2, 6.0, 11.0),
+    "Southern Pleiades (IC 2602)": Cone(160.6, -64.4, 4.0, 12.0),
+    "Large Magellanic Cloud": Cone(80.89, -69.76, 6.0, 12.0),
+    "North Galactic Pole": Cone(192.86, 27.13, 20.0, 10.0),
 }
 
 

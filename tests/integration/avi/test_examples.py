@@ -1,4 +1,4 @@
-"""Every example AVI runs headless: its pipelines through the runner, its views through the kernel of the interface mode."""
+"""Every example AVI runs headless: pipelines through the runner, views through a kernel of the interface mode."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def test_gavidavs_pipeline_makes_its_product(run, archive):
     )
     assert ran.status == 0, ran.log
     assert set(ran.result["outputs"]) == {
-        "stars.fits", "hr_diagram.png", "sky_map.png", "proper_motions.png", "report.md", "provenance.json", "executed.ipynb",
+        "stars.fits", "hr_diagram.png", "sky_map.png", "proper_motions.png", "report.md",
+        "provenance.json", "executed.ipynb",
     }  # fmt: skip
     table = Table.read(ran.folder / "stars.fits")
     assert 100 < len(table) < 900

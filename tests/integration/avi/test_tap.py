@@ -49,7 +49,8 @@ def test_a_stopped_query_is_deleted_at_the_archive(archive):
 
 
 def test_an_interrupted_process_deletes_its_job(archive, start):
-    code = f"import avi, sys; avi.connectors.tap({archive!r}).run({CONE!r}, should_stop=lambda: print('asked', flush=True))"
+    stop = "should_stop=lambda: print('asked', flush=True)"
+    code = f"import avi; avi.connectors.tap({archive!r}).run({CONE!r}, {stop})"
     # the stub answers after 0.3 s: the interrupt comes while the job runs
     process = subprocess.Popen(
         [sys.executable, "-c", code],

@@ -196,8 +196,16 @@ def test_the_browser_cannot_send_code_to_a_kernel(server, signed_in):
         "store_history": False,
         "user_expressions": {},
     }
-    messages = [(kind, channel, code) for kind in ("execute_request", "debug_request", "inspect_request", "complete_request", "input_reply")
-                for channel in ("shell", "control", "stdin")]  # fmt: skip
+    forbidden = (
+        "execute_request",
+        "debug_request",
+        "inspect_request",
+        "complete_request",
+        "input_reply",
+    )
+    messages = [
+        (kind, channel, code) for kind in forbidden for channel in ("shell", "control", "stdin")
+    ]
     got = asyncio.run(
         _ask(server, client, kernel_id, *messages, ("kernel_info_request", "shell", {}))
     )
@@ -239,7 +247,9 @@ def test_a_missing_view_is_one_clear_line(start, tmp_path):
 
     done = subprocess.run(
         [sys.executable, "-m", "avi_kernelspec.server"],
-        env=clean_environ(JUPYTERHUB_SERVICE_URL="http://127.0.0.1:1/", GAVIP_RELEASE_DIR=str(tmp_path), GAVIP_VIEW="x.ipynb"),
+        env=clean_environ(
+            JUPYTERHUB_SERVICE_URL="http://127.0.0.1:1/", GAVIP_RELEASE_DIR=str(tmp_path), GAVIP_VIEW="x.ipynb"
+        ),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1

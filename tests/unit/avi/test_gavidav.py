@@ -61,7 +61,7 @@ def test_adql_is_plain_and_numbers_only(lib):
     query = lib("query")
     text = query.adql(query.PLACES["Pleiades"], 100)
     assert "SELECT TOP 100 source_id" in text
-    assert "CIRCLE('ICRS', 56.75000000, 24.12000000, 2.00000000)" in text
+    assert "CIRCLE('ICRS', 56.75000000, 24.12000000, 4.00000000)" in text
     assert ";" not in text
 
 
