@@ -27,7 +27,7 @@ body { background: var(--ground); color: var(--text); font: 1rem/1.55 system-ui,
 a { color: var(--accent); } a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 pre { background: var(--soft); border: 1px solid var(--edge); border-radius: .4rem; overflow-x: auto; padding: .8rem; }
 table { border-collapse: collapse; width: 100%; } td, th { border-bottom: 1px solid var(--edge); padding: .35rem .5rem;
-  text-align: left; vertical-align: top; } code { overflow-wrap: anywhere; }
+  text-align: left; vertical-align: top; } code { overflow-wrap: break-word; }
 h2 { margin-top: 2.2rem; }
 """
 
@@ -95,7 +95,9 @@ def _contents(parent: Element, tableset: Tableset) -> None:
     for each in tableset.tables:
         if each.schema != "tap_schema":
             row = SubElement(body, "tr")
-            SubElement(SubElement(row, "td"), "code").text = each.qualified
+            name = SubElement(SubElement(row, "td"), "code")
+            name.text = f"{each.schema}."
+            SubElement(name, "wbr").tail = each.name  # on a phone the name may break here
             SubElement(row, "td").text = each.description
 
 
