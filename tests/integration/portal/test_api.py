@@ -263,3 +263,21 @@ async def test_cookie_alone_changes_nothing(platform: Platform) -> None:
         )
         assert answer.status_code == 403
     assert platform.hub.users == {}
+
+
+async def test_assets_are_compressed_and_stay_in_their_folder(platform: Platform) -> None:
+    async with httpx.AsyncClient(base_url=platform.url) as browser:
+        path = "hub-static/css/style.min.css"
+        packed = await browser.get(path)
+        plain = await browser.get(path, headers={"Accept-Encoding": "identity"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert int(packed.headers["Content-Length"]) < len(plain.content) / 4
+        assert packed.content == plain.content
+        assert packed.headers["Content-Type"] == plain.headers["Content-Type"] == "text/css"
+        assert "immutable" in packed.headers["Cache-Control"]
+        for outside in (
+            "hub-static/%2e%2e/templates/page.html",
+            "hub-static/..%2f..%2fx.css",
+            "hub-static/none.css",
+        ):
+            assert (await browser.get(outside)).status_code in (403, 404)
