@@ -95,9 +95,9 @@ def _contents(parent: Element, tableset: Tableset) -> None:
     for each in tableset.tables:
         if each.schema != "tap_schema":
             row = SubElement(body, "tr")
-            name = SubElement(SubElement(row, "td"), "code")
-            name.text = f"{each.schema}."
-            SubElement(name, "wbr").tail = each.name  # on a phone the name may break here
+            cell = SubElement(SubElement(row, "td"), "code")
+            cell.text = f"{each.schema}."
+            SubElement(cell, "wbr").tail = each.name  # on a phone the name may break here
             SubElement(row, "td").text = each.description
 
 
