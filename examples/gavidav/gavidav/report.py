@@ -68,8 +68,8 @@ Distances are 1/ϖ, which is only sensible for small relative errors (Luri et al
 are G + 5 log10(ϖ/mas) − 10 without correction for extinction (Babusiaux et al. 2018, A&A 616, A10). Tangential
 velocities are 4.74 μ/ϖ. The table is in `stars.fits`.
 
-Archive: {archive}. Its column descriptions say where each value comes from: GAVIP's embedded archive, for one, gives the
-parallaxes and proper motions of Hipparcos-2 (van Leeuwen 2007, A&A 474, 653).
+Archive: {archive}. Its column descriptions say where each value comes from: GAVIP's embedded archive, for one, gives
+the parallaxes and proper motions of Hipparcos-2 (van Leeuwen 2007, A&A 474, 653).
 
 ```sql
 {query}
