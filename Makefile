@@ -22,12 +22,12 @@ lint:  ## ruff, mypy, prettier, tsc
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
-	cd extensions && PATH="$(CURDIR)/$(VENV):$$PATH" npm run check && PATH="$(CURDIR)/$(VENV):$$PATH" npm run format:check
+	cd extensions && PATH="$(CURDIR)/$(VENV):$$PATH" npm run check && PATH="$(CURDIR)/$(VENV):$$PATH" npm run format
 
 format:  ## format Python and TypeScript
 	$(VENV)/ruff format .
 	$(VENV)/ruff check --fix .
-	cd extensions && PATH="$(CURDIR)/$(VENV):$$PATH" npm run format
+	cd extensions && PATH="$(CURDIR)/$(VENV):$$PATH" npm run format:write
 
 bench:  ## run the benchmarks and print their tables
 	@$(PYTHON) hub_config/bootstrap.py --extra test
