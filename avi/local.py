@@ -30,17 +30,31 @@ POLL = 0.3
 _RECORD = "job.json"
 
 
+def _start_time(pid: int) -> float:
+    """Return when a process started, in ticks since boot (proc(5), field 22); 0 where there is no ``/proc``.
+
+    Raises
+    ------
+    ProcessLookupError
+        If there is no such process, or it has ended.
+    """
+    if not Path("/proc/self/stat").exists():
+        os.kill(pid, 0)
+        return 0.0
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        raise ProcessLookupError(pid) from None
+    if fields[0] == "Z":
+        raise ProcessLookupError(pid)
+    return float(fields[19])
+
+
 def _alive(pid: int, began: float) -> bool:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        return _start_time(pid) == began
+    except (ProcessLookupError, PermissionError):
         return False
-    # field 22 of proc(5): start time in clock ticks since boot; state Z is a process that has ended
-    return stat[0] != "Z" and float(stat[19]) == began
-
-
-def _start_time(pid: int) -> float:
-    return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 class LocalJobs:

@@ -43,6 +43,9 @@ def field(name: str, spec: ParameterSpec) -> Any:
     made: Any
     if spec.enum is not None:
         made = w.Dropdown(options=list(spec.enum), value=spec.default or spec.enum[0], **given)
+    elif spec.type in {"number", "integer"} and spec.default is None:
+        # a number field cannot be empty, and a made-up value must not pass for the user's
+        made = w.Text(placeholder="required", **given)
     elif spec.type == "boolean":
         made = w.Checkbox(value=bool(spec.default), indent=False, **given)
     elif spec.type == "integer":
@@ -54,6 +57,16 @@ def field(name: str, spec: ParameterSpec) -> Any:
     if spec.type != "boolean":
         made.add_class("gavip-field")
     return made
+
+
+def _number(value: Any, kind: str) -> Any:
+    """Turn the text of a number field into the number; other text stays, for the check to refuse."""
+    if not isinstance(value, str) or kind not in {"number", "integer"}:
+        return value
+    try:
+        return int(value) if kind == "integer" else float(value)
+    except ValueError:
+        return value
 
 
 class Form(w.VBox):
@@ -106,7 +119,8 @@ class Form(w.VBox):
     @property
     def values(self) -> dict[str, Any]:
         """What the fields hold; empty text counts as not given."""
-        return {n: f.value for n, f in self.fields.items() if f.value not in ("", None)}
+        given = {n: f.value for n, f in self.fields.items() if f.value not in ("", None)}
+        return {n: _number(v, self.pipeline.spec.parameters[n].type) for n, v in given.items()}
 
     def set(self, values: Mapping[str, Any]) -> None:
         """Fill fields in; names that the pipeline lacks are ignored."""

@@ -218,3 +218,16 @@ def test_durations(seconds, text):
 
 def test_alerts_escape():
     assert "<script>" not in alert("<script>", "<script>", "<script>")
+
+
+def test_a_required_number_starts_empty_and_is_asked_for(release):
+    service = BrokenTwice(job_model())
+    made = Form(Pipeline("other", context().pipeline("other"), service), on_submit=print)
+    made.submit().join(10)
+    assert "is required" in made._faults["y"].value
+    made.fields["y"].value = "many"
+    made.submit().join(10)
+    assert "not of type 'integer'" in made._faults["y"].value
+    made.fields["y"].value = "7"
+    made.submit().join(10)
+    assert service.submitted == {"y": 7}
