@@ -170,9 +170,7 @@ def setup(extra: str) -> pathlib.Path:
         npm = venv / "bin" / "npm"
         _run(
             "front end: packages",
-            # not `npm ci`: it refuses lock files that lack other systems' optional packages (npm/cli#4828);
-            # this honours the lock for everything in it and leaves the file alone
-            [npm, "install", "--no-save", "--no-audit", "--no-fund"],
+            [npm, "ci", "--no-audit", "--no-fund"],
             NETWORK_HINT,
             log,
             cwd=str(front_end),
