@@ -22,14 +22,15 @@ from gavip_api.models import JobEvent, utcnow
 from . import errors, results
 from .theme import alert, duration, escape, html
 
+# the words of the portal's pages (extensions/gavip-ui/src/progress.ts): one state, one word everywhere
 _WORDS: dict[JobState, tuple[str, str]] = {
-    JobState.QUEUED: ("wait", "Waiting"),
+    JobState.QUEUED: ("wait", "Queued"),
     JobState.STARTING: ("busy", "Starting"),
     JobState.RUNNING: ("busy", "Running"),
-    JobState.SUCCEEDED: ("good", "✓ Done"),
+    JobState.SUCCEEDED: ("good", "✓ Succeeded"),
     JobState.FAILED: ("bad", "✕ Failed"),
     JobState.CANCELLED: ("bad", "Cancelled"),
-    JobState.TIMED_OUT: ("bad", "✕ Out of time"),
+    JobState.TIMED_OUT: ("bad", "✕ Timed out"),
     JobState.LOST: ("bad", "✕ Lost"),
 }
 _MAX_LOG = 20_000
@@ -156,7 +157,7 @@ class JobWidget(w.VBox):
             self._notice.value = alert(
                 f"It took longer than {duration(info.time_limit)}.",
                 "Ask for less, or for a longer time in avi.yaml.",
-                "Out of time.",
+                "Timed out.",
             )
         folder = self.job.product_dir
         if info.state is not JobState.SUCCEEDED or folder is None:

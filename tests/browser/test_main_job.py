@@ -44,14 +44,14 @@ def test_from_sign_in_to_a_product(
     page.get_by_role("button", name="Open", exact=True).first.click()
     page.wait_for_url(re.compile(r"http://avi-[0-9a-f]{32}\."), timeout=60_000)
     page.get_by_role("button", name="Show stars").wait_for(timeout=60_000)
-    expect(page.get_by_text(re.compile(r"\d+ of \d+ stars have a parallax"))).to_be_visible(
+    expect(page.get_by_text(re.compile(r"[\d,]+ of [\d,]+ stars have a parallax"))).to_be_visible(
         timeout=60_000
     )
     shot(page, "3-interface")
 
     page.get_by_label("Place").first.select_option("Hyades")
     page.get_by_role("button", name="Show stars").click()
-    expect(page.get_by_text(re.compile(r"\d+ of \d+ stars have a parallax"))).to_be_visible(
+    expect(page.get_by_text(re.compile(r"[\d,]+ of [\d,]+ stars have a parallax"))).to_be_visible(
         timeout=60_000
     )
     page.get_by_role("button", name="Run: HR diagram of a cone").click()

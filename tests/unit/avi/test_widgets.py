@@ -73,7 +73,7 @@ class BrokenTwice:
 def test_a_job_is_followed_through_lost_connections():
     service = BrokenTwice(job_model(JobState.SUCCEEDED))
     shown = JobWidget(Job(service.now, service))
-    until(lambda: "✓ Done" in shown._head.value)
+    until(lambda: "✓ Succeeded" in shown._head.value)
     assert service.failures == 0
     assert shown._cancel.layout.display == "none"
     assert "<b>it" not in shown._head.value
