@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO
 
 import click
+import psutil
 
 from gavip_spawner.linux import signal_when_parent_dies
 from gavip_spawner.plane import ProcessPhase
@@ -281,6 +282,18 @@ def _start_hub(platform: Platform, environment: dict[str, str]) -> Part:
     )
 
 
+def _stop_stale_proxy(platform: Platform) -> None:
+    """End a proxy of ours that outlived its hub; the hub leaves it behind when it fails while starting."""
+    try:
+        pid = int((platform.layout.run / "proxy.pid").read_text())
+        process = psutil.Process(pid)
+        if any("configurable-http-proxy" in part for part in process.cmdline()):
+            process.terminate()
+            process.wait(5)
+    except (OSError, ValueError, psutil.Error):
+        return
+
+
 async def _stop_processes(platform: Platform) -> int:
     plane = ProcessPlane(platform.layout.plane)
     running = [s for s in await plane.find({}) if s.phase is ProcessPhase.RUNNING]
@@ -334,6 +347,7 @@ def up(port: int, state: Path, examples: Path, archive: str, new_passwords: bool
         state.resolve(), port=port, archive=archive, examples=str(folder) if folder.is_dir() else ""
     )
     with _only_one(platform):
+        _stop_stale_proxy(platform)
         if not port_is_free(port):
             raise StartFailed(
                 f"Port {port} is taken by another program.\n"
@@ -383,6 +397,7 @@ def _serve(platform: Platform, new_passwords: bool) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for part in reversed(parts):
             part.stop()
+        _stop_stale_proxy(platform)
         left = asyncio.run(_stop_processes(platform))
         click.echo(
             "Stopped."
