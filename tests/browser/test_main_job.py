@@ -75,7 +75,7 @@ def test_from_sign_in_to_a_product(
     assert (table["parallax"] > 0).all()
 
     page.get_by_role("link", name="Files", exact=True).click()
-    page.get_by_role("link", name="avis").click()
+    page.get_by_role("link", name="avis", exact=True).click()
     page.get_by_role("link", name="gavip.gavidav").click()
     page.get_by_role("link", name=re.compile("^hr-diagram-")).first.click()
     expect(page.get_by_role("link", name="executed.ipynb").first).to_be_visible()
