@@ -83,12 +83,14 @@ class JobWidget(w.VBox):
         while not self.job.refresh().state.is_final:
             self._notice.value = ""
             for event in self.job.events(self._last_seq):
+                if event.state.is_final:
+                    break
                 self._on_event(event)
             # a stream that ends before the job does was cut by something between us
             time.sleep(0.5)
         self._notice.value = ""
+        self._finish()  # the results are there when the word says so
         self._render()
-        self._finish()
 
     def _on_event(self, event: JobEvent) -> None:
         self._last_seq = max(self._last_seq, event.seq)
@@ -103,7 +105,8 @@ class JobWidget(w.VBox):
     def _tick(self) -> None:
         while not self.job.state.is_final:
             time.sleep(1)
-            self._render()
+            if not self.job.state.is_final:  # the last word is _listen's, after the results
+                self._render()
 
     def _render(self) -> None:
         with self._lock:

@@ -57,6 +57,8 @@ def test_from_sign_in_to_a_product(
     page.get_by_role("button", name="Run: HR diagram of a cone").click()
     expect(page.get_by_role("progressbar").first).to_be_visible(timeout=30_000)
     expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=JOB_LIMIT)
+    expect(page.get_by_text("In your files: avis/gavip.gavidav/hr-diagram-")).to_be_visible()
+    expect(page.get_by_role("img", name="HR diagram")).to_be_visible()
     shot(page, "4-product-in-the-avi")
 
     page.goto(platform.portal)
