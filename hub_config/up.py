@@ -355,7 +355,9 @@ def up(port: int, state: Path, examples: Path, archive: str, new_passwords: bool
             )
         platform = platform.with_ports()
         platform.save()
-        signal.signal(signal.SIGTERM, _interrupt)
+        # both set explicitly: a shell that starts us in the background has SIGINT ignored
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, _interrupt)
         _serve(platform, new_passwords)
 
 
