@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -71,7 +72,6 @@ class LocalJobs:
     def __init__(self, ctx: Context, root: Path | None = None) -> None:
         self._ctx = ctx
         self._root = (root or ctx.user_space / ".avi" / "jobs").absolute()
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def submit(self, pipeline: str, parameters: dict[str, Any]) -> Job:
         """Start a job at once; there is no queue on a laptop."""
@@ -103,7 +103,9 @@ class LocalJobs:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._children[job_id] = child
+        began = _start_time(child.pid)  # before it is waited for: its number is ours until then
+        # somebody must wait for a child, or it stays a zombie and looks alive
+        threading.Thread(target=child.wait, daemon=True).start()
         job = Job(
             id=job_id,
             owner="me",
@@ -122,7 +124,7 @@ class LocalJobs:
         )
         record = {
             "pid": child.pid,
-            "began": _start_time(child.pid),
+            "began": began,
             "job": job.model_dump(mode="json"),
         }
         (folder / _RECORD).write_text(json.dumps(record))
@@ -139,17 +141,14 @@ class LocalJobs:
         record = self._record(job_id)
         job = Job.model_validate(record["job"])
         folder = self._root / job_id
-        if (child := self._children.get(job_id)) is not None:
-            child.poll()  # reaps it, or it stays a zombie
         try:
             progress = json.loads((folder / "progress.json").read_bytes())
             progress.pop("attempt", None)
             job = job.model_copy(update={"progress": Progress.model_validate(progress)})
         except (OSError, ValueError):
             pass  # none was reported yet
-        alive = _alive(
-            record["pid"], record["began"]
-        )  # before the result is read: it is written by the living
+        # asked before the result is looked for: only the living write one
+        alive = _alive(record["pid"], record["began"])
         result_file = Path(job.product or "", "result.json")
         if result_file.is_file():
             result = RunResult.model_validate_json(result_file.read_bytes())
