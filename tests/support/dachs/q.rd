@@ -12,11 +12,11 @@
     <column name="dec" type="double precision" unit="deg" ucd="pos.eq.dec;meta.main" required="True" description="Declination, ICRS"/>
     <column name="hip" type="integer" ucd="meta.id" description="Hipparcos number"><values nullLiteral="-1"/></column>
     <column name="parallax" type="double precision" unit="mas" ucd="pos.parallax.trig" description="Parallax (Hipparcos-2)"/>
-    <column name="parallax_error" type="double precision" unit="mas" ucd="stat.error;pos.parallax.trig" description="Its error"/>
+    <column name="parallax_error" unit="mas" ucd="stat.error;pos.parallax.trig" description="Its error"/>
     <column name="pmra" type="double precision" unit="mas/yr" ucd="pos.pm;pos.eq.ra" description="Proper motion in right ascension"/>
-    <column name="pmra_error" type="double precision" unit="mas/yr" ucd="stat.error;pos.pm;pos.eq.ra" description="Its error"/>
+    <column name="pmra_error" unit="mas/yr" ucd="stat.error;pos.pm;pos.eq.ra" description="Its error"/>
     <column name="pmdec" type="double precision" unit="mas/yr" ucd="pos.pm;pos.eq.dec" description="Proper motion in declination"/>
-    <column name="pmdec_error" type="double precision" unit="mas/yr" ucd="stat.error;pos.pm;pos.eq.dec" description="Its error"/>
+    <column name="pmdec_error" unit="mas/yr" ucd="stat.error;pos.pm;pos.eq.dec" description="Its error"/>
     <column name="phot_g_mean_mag" unit="mag" ucd="phot.mag;em.opt" description="G mean magnitude"/>
     <column name="phot_bp_mean_mag" unit="mag" ucd="phot.mag;em.opt.B" description="BP mean magnitude"/>
     <column name="phot_rp_mean_mag" unit="mag" ucd="phot.mag;em.opt.R" description="RP mean magnitude"/>

@@ -18,13 +18,17 @@ authority=x-gavip.test
 inputs=/var/gavo/inputs/gaiadr3
 pgversion=15
 cluster="$pgversion dachs"
-# nothing of the caller's environment but this; the Debian packages' clients find our cluster by PGPORT
+# the caller's database and Python are not ours; the clients that Debian's packages call find our cluster by PGPORT
+unset "${!PG@}" "${!PYTHON@}" "${!GAVO@}"
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PGPORT=$DACHS_PGPORT
 begun=$SECONDS
 
 say() { echo "== $1 ($((SECONDS - begun)) s)"; }
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+apt_get() { apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"; }
 
 install_packages() {
   local package missing=()
@@ -33,8 +37,9 @@ install_packages() {
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   say "installing ${missing[*]}"
-  apt-cache show "${missing[@]}" >/dev/null 2>&1 || apt-get -qq -o DPkg::Lock::Timeout=300 update
-  apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 install --no-install-recommends "${missing[@]}"
+  # a bare machine has no lists of packages, an old one lists versions that are gone
+  apt_get install --no-install-recommends "${missing[@]}" ||
+    { apt_get update && apt_get install --no-install-recommends "${missing[@]}"; }
 }
 
 as_postgres() { (cd / && su postgres -c "$1"); }
@@ -55,7 +60,11 @@ create_database() {
   as_postgres "psql -qc \"CREATE EXTENSION pg_sphere VERSION '$fixed'\" gavo"
 }
 
-answers() { curl -sf --noproxy '*' -m 5 -o /dev/null "$url/tap/availability"; }
+# a query, because DaCHS says that it is available when its database is not
+answers() {
+  [[ $(curl -sf --noproxy '*' -m 10 "$url/tap/sync" -d LANG=ADQL -d FORMAT=csv \
+    -d QUERY='SELECT TOP 1 source_id FROM gaiadr3.gaia_source') == source_id* ]]
+}
 
 # as Debian's init script starts it
 dachs_server() { env -i LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin timeout 60 dachs --disable-spew serve "$1"; }
@@ -113,7 +122,10 @@ if [ "$(cat $inputs/imported 2>/dev/null)" != "$sum" ]; then
 fi
 
 say "service"
-answers || dachs_server start
+if ! answers; then
+  dachs_server stop || true # one that hangs, or listens at another port
+  dachs_server start
+fi
 for _ in $(seq 300); do
   if answers; then
     say "ready"
