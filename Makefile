@@ -15,6 +15,7 @@ run:  ## set up and start the whole platform (ARGS="--archive URL", PORT=8001)
 
 test:  ## set up and run the tests (ARGS="-k name")
 	@$(PYTHON) hub_config/bootstrap.py --extra test
+	@cd extensions && PATH="$(CURDIR)/$(VENV):$$PATH" npm test --silent
 	@$(VENV)/python -m pytest $(ARGS)
 
 lint:  ## ruff, mypy, prettier, tsc
