@@ -8,6 +8,8 @@ write the options of their own servers and of no technical user's.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,9 @@ class GavipProcessSpawner(Spawner):
 
     @default("cmd")
     def _default_cmd(self) -> list[str]:
-        return [sys.executable, "-m", "jupyterhub.singleuser"]
+        # containers and CI run the embedded default as root, which Lab refuses unless told
+        as_root = ["--allow-root"] if os.geteuid() == 0 else []
+        return [sys.executable, "-m", "jupyterhub.singleuser", *as_root]
 
     @default("ip")
     def _default_ip(self) -> str:
@@ -195,15 +199,36 @@ class GavipProcessSpawner(Spawner):
         self.process_name = f"{folder_name(self.user.name)}.{new_id()}"
         try:
             await self.plane.create(self._spec(options))
-            status = await self.plane.start(self.process_name)
-            if status.over:
-                raise Unavailable(
-                    "The server ended as soon as it was started.", hint="Look at its log."
-                )
+            await self.plane.start(self.process_name)
+            await self._until_listening()
         except BaseException:
             await self._release()
             raise
         return f"http://{self.ip}:{self.port}"
+
+    async def _until_listening(self) -> None:
+        """Return when the port answers; the hub bounds the time by ``start_timeout``.
+
+        Raises
+        ------
+        Unavailable
+            As soon as the process has ended: the hub alone would only find out when its own wait is over.
+        """
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(self.ip, self.port)
+            except OSError:
+                status = await self.plane.inspect(self.process_name)
+                if status.over:
+                    self.log.warning("Last output:\n%s", await self.last_log_lines())
+                    raise Unavailable(
+                        "The server ended while it was starting.",
+                        hint="Try again; an operator finds the reason in the hub's log.",
+                    ) from None
+                await asyncio.sleep(0.1)
+            else:
+                writer.close()
+                return
 
     async def poll(self) -> int | None:
         """Return None while the server runs, else its exit code."""

@@ -62,6 +62,12 @@ c.JupyterHub.tornado_settings = {
 c.JupyterHub.spawner_class = GavipProcessSpawner
 c.Spawner.server_token_scopes = roles.server_token_scopes
 c.Spawner.default_url = "/lab"
+# nothing that we start looks for news, updates or extensions elsewhere
+c.Spawner.args = [
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    "--LabApp.extension_manager=readonly",
+]
 c.Spawner.start_timeout = 60
 c.Spawner.http_timeout = 60
 c.GavipProcessSpawner.state_dir = platform.state
