@@ -25,7 +25,16 @@ LABEL_ATTEMPT = "gavip.attempt"
 LABEL_OWNER = "gavip.owner"
 LABEL_AVI = "gavip.avi"
 
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "JUPYTER_PATH")
+_PASSED_ON = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "JUPYTER_PATH",
+    "JUPYTER_CONFIG_PATH",
+)
 """What a process inherits from the platform's own environment: where programs, certificates and templates are."""
 
 QUIET = {

@@ -216,6 +216,7 @@ def _environment(platform: Platform) -> dict[str, str]:
     return kept | {
         "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
         "JUPYTER_PATH": os.pathsep.join([*jupyter_path, *filter(None, [kept.get("JUPYTER_PATH")])]),
+        "JUPYTER_CONFIG_PATH": str(Path(__file__).resolve().parent / "jupyter"),
         "PLOOMBER_STATS_ENABLED": "false",
         "PYTHONUNBUFFERED": "1",
         ENVIRONMENT_VARIABLE: str(platform.file),
