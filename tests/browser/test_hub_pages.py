@@ -46,9 +46,7 @@ def test_lab_opens_on_the_user_space_and_asks_nothing(
     sign_in(page, platform, "bob")
     page.get_by_role("link", name="JupyterLab", exact=True).click()
     page.wait_for_url(re.compile(r"http://bob\..*/lab"), timeout=60_000)
-    expect(page.get_by_role("listitem", name=re.compile("my-notes")).first).to_be_visible(
-        timeout=60_000
-    )
+    expect(page.locator(".jp-DirListing-item", has_text="my-notes")).to_be_visible(timeout=60_000)
     expect(
         page.get_by_text("Would you like to get notified about official Jupyter news?")
     ).to_have_count(0)
