@@ -57,13 +57,19 @@ class AviKernelSpecManager(KernelSpecManager):
 class AviKernelManager(AsyncMappingKernelManager):
     """Kernels in the AVI's own folder."""
 
-    work_dir = Unicode(config=True, help="Working folder of every kernel: the AVI's own folder.")
-    python_path = Unicode(config=True, help="Put before PYTHONPATH: the folder of the release.")
+    work_dir = Unicode(
+        config=True,
+        help="Working folder of every kernel. Default: the AVI's own folder, set by the interface server.",
+    )
+    python_path = Unicode(
+        config=True,
+        help="Put before PYTHONPATH. Default: the folder of the release, set by the interface server.",
+    )
     max_kernels = Integer(
         8,
         min=1,
         config=True,
-        help="Most kernels at once; a new page stops the oldest that no page is connected to. Default 8.",
+        help="Most kernels at once; a new page stops the oldest that no page is connected to. Default: 8.",
     )
 
     def cwd_for_path(self, path: str, **kwargs: Any) -> str:

@@ -89,7 +89,9 @@ class ServiceApp(Application):
     ).tag(config=True)
 
     shutdown_seconds = Float(
-        5.0, min=0, help="How long running requests may take to finish at shutdown, seconds."
+        5.0,
+        min=0,
+        help="How long running requests may take to finish at shutdown, seconds. Default: 5.",
     ).tag(config=True)
 
     log_json = Bool(
