@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,6 +19,7 @@ from jupyter_server.base.handlers import FileFindHandler
 from jupyter_server.services.kernels.handlers import KernelHandler
 from jupyter_server.utils import url_path_join
 from jupyterhub._version import __version__ as hub_version
+from jupyterlab_server.config import get_federated_extensions
 from jupyterlab_server.themes_handler import ThemesHandler
 from tornado import web
 from traitlets import default
@@ -27,11 +28,13 @@ from voila.app import Voila
 from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 from voila.static_file_handler import MultiStaticFileHandler, TemplateStaticFileHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+from voila.utils import get_voila_labextensions_path
 
 from gavip_api.errors import GavipError, Unavailable
 
 from . import activity, headers
 from .auth import AviIdentityProvider, JupyterHubAuthorizer
+from .extensions import for_pages
 from .kernels import AviKernelManager, AviKernelSpecManager
 from .pages import Health, Nothing, Page
 from .settings import Settings, from_environment
@@ -47,19 +50,11 @@ KEPT = (
 )
 """Voilà's handlers that a page needs; all others (files, trees, contents, request info) are left out."""
 
-NOT_FOR_PAGES = (
-    "@gavip/jupyterlab",
-    "@jupyter-notebook/lab-extension",
-    "@voila-dashboards/jupyterlab-preview",
-    "@voila-dashboards/widgets-manager7",
-    "jupyterlab-jupytext",
-    "jupyterlab_pygments",
-    "ploomber-extension",
-)
-"""Lab extensions that cost a page time and give it nothing; widget libraries that an AVI brings stay."""
-
 CULL_IDLE = 600
 """Seconds after which a kernel that no page is connected to is stopped."""
+
+DEATH_SEEN = 1.0
+"""Seconds between two looks at whether a kernel's process lives."""
 
 
 class AviVoila(Voila):
@@ -155,8 +150,8 @@ def titled(title: str) -> Callable[..., None]:
     return hook
 
 
-def build_config(avi: Settings) -> Config:
-    """Return Voilà's configuration for one view; pure."""
+def build_config(avi: Settings, extensions: Sequence[str]) -> Config:
+    """Return Voilà's configuration for one view whose page loads the named Lab extensions; pure."""
     c = Config()
     c.Voila.open_browser = False
     c.Voila.ip = avi.ip
@@ -178,11 +173,16 @@ def build_config(avi: Settings) -> Config:
     v.http_keep_alive_timeout = 5
     v.multi_kernel_manager_class = AviKernelManager
     v.kernel_spec_manager_class = AviKernelSpecManager
-    v.extension_denylist = list(NOT_FOR_PAGES)
+    v.extension_allowlist = list(extensions)
     v.prelaunch_hook = titled(avi.title)
-    v.resources = {"gavip": {"title": avi.title, "view": avi.notebook.stem}}
+    v.resources = {
+        "gavip": {"title": avi.title, "view": avi.notebook.stem, "catalogue": avi.catalogue}
+    }
     c.AviKernelManager.work_dir = str(avi.work_dir)
     c.AviKernelManager.python_path = str(avi.release_dir)
+    # a kernel that were started anew would know nothing of the page's widgets: the page says that it stopped instead
+    c.KernelRestarter.restart_limit = 0
+    c.KernelRestarter.time_to_dead = DEATH_SEEN
     c.MappingKernelManager.cull_idle_timeout = CULL_IDLE
     c.MappingKernelManager.cull_interval = 60
     c.MappingKernelManager.cull_connected = False
@@ -192,7 +192,8 @@ def build_config(avi: Settings) -> Config:
 
 def build(avi: Settings) -> AviVoila:
     """Return the server, initialised and not yet listening."""
-    app = AviVoila.instance(config=build_config(avi))
+    installed = get_federated_extensions(get_voila_labextensions_path())
+    app = AviVoila.instance(config=build_config(avi, for_pages(installed)))
     app.avi = avi
     app.notebook_path = str(avi.notebook)
     app.initialize([])

@@ -41,6 +41,8 @@ class Settings:
         Shown in the header.
     frame_ancestors : str
         Source list of the CSP directive of that name.
+    catalogue : str
+        Address people go to when this server is gone: the hub's front page.
     activity_url, token : str
         Where and with what to report activity; empty to not report.
     """
@@ -54,6 +56,7 @@ class Settings:
     template: str
     title: str
     frame_ancestors: str
+    catalogue: str
     activity_url: str
     token: str
     server_name: str
@@ -137,6 +140,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         template=template_of(view, declared.outreach),
         title=environ.get(TITLE) or declared.title,
         frame_ancestors=frame_ancestors(environ.get(FRAME_ANCESTORS, "")),
+        catalogue=environ.get("JUPYTERHUB_HOST", "") + environ.get("JUPYTERHUB_BASE_URL", "/"),
         activity_url=environ.get("JUPYTERHUB_ACTIVITY_URL", ""),
         token=environ.get(env.API_TOKEN, ""),
         server_name=environ.get("JUPYTERHUB_SERVER_NAME", ""),
