@@ -26,6 +26,9 @@ WAIT = 5
 """Seconds that the service may hold a request for a job's phase (UWS 1.1, section 2.2.1.1, WAIT)."""
 
 _RUNNING = {"PENDING", "QUEUED", "EXECUTING", "RUN", "HELD", "SUSPENDED", "UNKNOWN"}
+_ADVICE = re.compile(r"(?<=\. )(?:Did you mean|Check|Use|Write|Close|Split|Send|Ask for) .+\Z")
+"""The next step at the end of a service's message; a service knows its tables better than we do."""
+
 _TABLE = re.compile(r"\b(?:from|join)\s+([A-Za-z_][\w.]*)", re.IGNORECASE)
 
 Progress = Callable[[str, float], None]
@@ -213,9 +216,12 @@ class Tap:
 
     def _refused(self, text: str, adql: str) -> QueryError:
         message = " ".join(text.removeprefix("Query Error: ").split())[:600]
+        advice = _ADVICE.search(message)
+        if advice is not None:
+            message = message[: advice.start()].rstrip()
         return QueryError(
             f"The archive refused the query: {message}",
-            hint=self._hint(message, adql),
+            hint=advice.group() if advice is not None else self._hint(message, adql),
             detail={"query": adql[:2000]},
         )
 

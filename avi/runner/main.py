@@ -74,8 +74,17 @@ def release_file(release_dir: Path, name: str) -> Path:
     return path
 
 
+def _language(metadata: Any) -> str:
+    # both entries are optional (nbformat 4, "Top-level structure"); tools that write notebooks often leave them out
+    for entry, key in (("kernelspec", "language"), ("language_info", "name")):
+        found = metadata.get(entry)
+        if isinstance(found, dict) and isinstance(found.get(key), str) and found[key]:
+            return str(found[key])
+    return "python"
+
+
 def load_notebook(path: Path) -> Any:
-    """Read a notebook.
+    """Read a notebook; one that does not name its language counts as Python.
 
     Raises
     ------
@@ -92,7 +101,7 @@ def load_notebook(path: Path) -> Any:
             f"{path.name} is not a Jupyter notebook: {' '.join(str(e).split())[:200]}",
             hint="Open and save it with JupyterLab, and release the AVI again.",
         ) from None
-    language = node.metadata.get("kernelspec", {}).get("language", "python")
+    language = _language(node.metadata)
     if language.lower() != "python":
         raise InvalidInput(
             f"{path.name} is written in {language}; pipelines run Python notebooks.",
@@ -150,6 +159,7 @@ def execute(run: Run, spec: PipelineSpec, parameters: dict[str, Any], watch: Any
             parameters=parameters,
             engine_name=ENGINE,
             kernel_name="python3",
+            language="python",
             progress_bar=False,
             cwd=str(run.output_dir),
             watch=watch,

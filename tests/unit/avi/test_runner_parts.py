@@ -120,11 +120,17 @@ def test_a_broken_notebook_is_explained(tmp_path, name, text):
     assert caught.value.hint
 
 
-def test_notebooks_in_other_languages_are_refused(tmp_path):
-    node = nbformat.v4.new_notebook(
-        metadata={"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}}
-    )
-    nbformat.write(node, tmp_path / "r.ipynb")
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param(
+            {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}}, id="kernelspec"
+        ),
+        pytest.param({"language_info": {"name": "R"}}, id="language-info"),
+    ],
+)
+def test_notebooks_in_other_languages_are_refused(tmp_path, metadata):
+    nbformat.write(nbformat.v4.new_notebook(metadata=metadata), tmp_path / "r.ipynb")
     with pytest.raises(InvalidInput, match="written in R"):
         load_notebook(tmp_path / "r.ipynb")
 
