@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -49,11 +50,11 @@ NOTEBOOKS = {
     "raises": ["print('before')", "raise RuntimeError('the catalogue is upside down')"],
     "bad_adql": [
         "import avi",
-        "avi.connectors.tap().run_async('SELECT TOP 5 sorce_id FROM gaiadr3.gaia_source')",
+        "avi.connectors.tap().run('SELECT TOP 5 sorce_id FROM gaiadr3.gaia_source')",
     ],
     "queries": [
         "import avi",
-        "avi.connectors.tap().run_async('SELECT TOP 5 source_id FROM gaiadr3.gaia_source')",
+        "avi.connectors.tap().run('SELECT TOP 5 source_id FROM gaiadr3.gaia_source')",
     ],
     "dies": ["import os, signal", "os.kill(os.getpid(), signal.SIGKILL)"],
     "grows": [
@@ -69,7 +70,14 @@ NOTEBOOKS = {
         "display(w.HTML('<h1>Faulty on purpose</h1>'), die)",
     ],
     "dashboard_broken": ["raise RuntimeError('this view cannot be drawn')"],
+    "dashboard_dies": ["import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "print(1)"],
 }
+
+METADATA: dict[str, dict[str, Any]] = {
+    "raises": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    "queries": {"kernelspec": {"name": "no-such-kernel", "display_name": "Author's own"}},
+}
+"""Kernelspecs without a language, of another machine, or none at all: all that editors leave in notebooks."""
 
 
 def make(folder: Path) -> Path:
@@ -80,7 +88,7 @@ def make(folder: Path) -> Path:
     for name, cells in NOTEBOOKS.items():
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(source) for source in cells],
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+            metadata=METADATA.get(name, {}),
         )
         nbformat.write(notebook, root / f"{name}.ipynb")
     return root
