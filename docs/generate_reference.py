@@ -79,18 +79,16 @@ def _who(route: Route) -> str:
     return " or ".join(f"`{s}`" for s in route.scopes) or "any signed-in caller"
 
 
+def _meaning(route: Route) -> str:
+    told = [f"**{_cell(route.summary.rstrip('.'))}.**", _cell(route.description)]
+    models = [f"Body `{route.request}`." if route.request else ""]
+    models.append(f"Answer `{route.response}`." if route.response else "")
+    return " ".join(t for t in (*told, *models) if t not in {"", "–"})
+
+
 def _routes(routes: list[Route]) -> str:
-    rows = [
-        (
-            f"`{r.method} {r.path}`",
-            _cell(r.summary + (f": {r.description}" if r.description else "")),
-            _who(r),
-            _code(r.request),
-            _code(r.response),
-        )
-        for r in routes
-    ]
-    return _table(("call", "what it does", "who may", "body", "answer"), rows)
+    rows = [(f"`{r.method} {r.path}`", _meaning(r), _who(r)) for r in routes]
+    return _table(("call", "what it does", "who may"), rows)
 
 
 def routes_page() -> str:
@@ -101,6 +99,11 @@ def routes_page() -> str:
         " Errors are problem details (RFC 9457), see [](errors.md)."
         " Each API serves its whole description, models included, as `openapi.json`.\n",
     ]
+    parts.append(
+        "In the portal a person's token also needs the scope `custom:portal:access`. The token of an AVI instance, with"
+        " `custom:portal:instance`, reaches the profile of its user, the jobs of its own AVI for them, the catalogue, and"
+        " the figures of queue and pool, but no files and no other instances.\n"
+    )
     for name, document in inventory.documents().items():
         base = document["servers"][0]["url"]
         parts.append(f"## {document['info']['title']} ({name})\n")
