@@ -101,8 +101,8 @@ def routes_page() -> str:
     ]
     parts.append(
         "In the portal a person's token also needs the scope `custom:portal:access`. The token of an AVI instance, with"
-        " `custom:portal:instance`, reaches the profile of its user, the jobs of its own AVI for them, the catalogue, and"
-        " the figures of queue and pool, but no files and no other instances.\n"
+        " `custom:portal:instance`, reaches the profile of its user, the jobs of its own AVI for them, the catalogue,"
+        " and the figures of queue and pool, but no files and no other instances.\n"
     )
     for name, document in inventory.documents().items():
         base = document["servers"][0]["url"]
