@@ -20,9 +20,6 @@ from gavip_api.errors import InvalidInput, NotFound
 if TYPE_CHECKING:
     from gavip_api.manifest import Manifest, PipelineSpec
 
-EMBEDDED_ARCHIVE = "http://127.0.0.1:8090/tap"
-"""Where `gavip up` serves the embedded archive unless told otherwise."""
-
 ESA_ARCHIVE = "https://gea.esac.esa.int/tap-server/tap"
 """The Gaia archive of ESA: what an AVI on an author's laptop asks by default."""
 
@@ -91,7 +88,7 @@ class Context:
         if self.release_dir is None:
             raise NotFound(
                 f"There is no {MANIFEST_NAME} in {os.getcwd()} or in any folder above it.",
-                hint="Start from the AVI's folder, or create one with `gavip avi new`.",
+                hint="Start from the AVI's folder, or write an `avi.yaml` (docs/tutorials/write-an-avi.md).",
             )
         return manifest.load((self.release_dir / MANIFEST_NAME).read_bytes())
 

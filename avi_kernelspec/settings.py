@@ -67,7 +67,7 @@ def _need(environ: Mapping[str, str], name: str) -> str:
     if not value:
         raise InvalidInput(
             f"The environment lacks {name}.",
-            hint="The server is started by GAVIP's spawner; on a laptop use `gavip avi serve`.",
+            hint="The server is started by GAVIP's spawner; on a laptop use `make run`.",
         )
     return value
 

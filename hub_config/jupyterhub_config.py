@@ -11,7 +11,7 @@ from pathlib import Path
 from gavip_spawner.process import GavipProcessSpawner
 from hub_config import roles
 from hub_config.authenticators import DemoAuthenticator
-from hub_config.platform import Platform
+from hub_config.platform import ENVIRONMENT_VARIABLE, WATCHED_CPU, Platform
 from hub_config.subdomains import subdomain_hook
 
 c = get_config()  # type: ignore[name-defined]
@@ -19,8 +19,6 @@ platform = Platform.of_environment()
 layout = platform.layout
 here = Path(__file__).resolve().parent
 
-# people think more than they compute: what they look at reserves a quarter of a core, what they run a whole one
-INTERFACE_CPU = 0.25
 
 c.JupyterHub.bind_url = f"http://127.0.0.1:{platform.port}"
 c.JupyterHub.subdomain_host = platform.public_url
@@ -76,9 +74,12 @@ c.GavipProcessSpawner.portal_api_url = platform.portal_api
 c.GavipProcessSpawner.frame_ancestors = (
     f"'self' {platform.portal_origin} http://{{owner}}.{platform.host}:{platform.port}"
 )
-c.GavipProcessSpawner.notebook_cpu = INTERFACE_CPU
+c.GavipProcessSpawner.notebook_cpu = WATCHED_CPU
 c.GavipProcessSpawner.ledger_url = platform.jobqueue_api
 c.GavipProcessSpawner.ledger_token = platform.spawner_token
+
+SERVICES_CONFIG = f"--config={here / 'services_config.py'}"
+PLATFORM = {ENVIRONMENT_VARIABLE: str(platform.file)}
 
 c.JupyterHub.services = [
     {
@@ -86,33 +87,15 @@ c.JupyterHub.services = [
         "url": platform.portal_internal,
         "display": False,
         "oauth_no_confirm": True,
-        "command": [
-            sys.executable,
-            "-m",
-            "gavip_portal",
-            f"--PortalApp.state_dir={platform.state}",
-            f"--PortalApp.jobqueue_url={platform.jobqueue_api}",
-            f"--PortalApp.hub_public_url={platform.public_url}/hub/",
-            f"--PortalApp.user_url_template={platform.user_url}",
-            f"--PortalApp.example_folders={platform.examples}/*",
-            f"--PortalApp.instance_cpu={INTERFACE_CPU}",
-        ],
-        "environment": {"GAVIP_COOKIE_SECRET": platform.portal_cookie_secret},
+        "command": [sys.executable, "-m", "gavip_portal", SERVICES_CONFIG],
+        "environment": {**PLATFORM, "GAVIP_COOKIE_SECRET": platform.portal_cookie_secret},
     },
     {
         # no `url`: the proxy has no route to it; people reach it through the portal
         "name": "jobqueue",
         "display": False,
-        "command": [
-            sys.executable,
-            "-m",
-            "jobqueue",
-            f"--JobQueueApp.bind_url={platform.jobqueue_internal}",
-            f"--JobQueueApp.state_dir={platform.state}",
-            f"--JobQueueApp.archive_url={platform.archive_url}",
-            # one core must still hold an interface, a notebook and a job side by side
-            f"--JobQueueApp.capacity_cpu={max(2, os.cpu_count() or 1)}",
-        ],
+        "command": [sys.executable, "-m", "jobqueue", SERVICES_CONFIG],
+        "environment": PLATFORM,
     },
     {"name": "spawner", "display": False, "api_token": platform.spawner_token},
     {
@@ -127,3 +110,7 @@ c.JupyterHub.services = [
         ],
     },
 ]
+
+# last, so that the operator's word counts
+if platform.config:
+    load_subconfig(platform.config)  # type: ignore[name-defined]

@@ -18,6 +18,9 @@ from pathlib import Path
 from gavip_spawner.layout import StateLayout
 
 ENVIRONMENT_VARIABLE = "GAVIP_PLATFORM_FILE"
+WATCHED_CPU = 0.25
+"""Cores reserved for what people look at (interfaces, notebooks): they think more than they compute."""
+
 INTERNAL_PORTS = ("hub_port", "proxy_api_port", "portal_port", "jobqueue_port", "archive_port")
 
 
@@ -56,6 +59,8 @@ class Platform:
         Folder whose sub-folders are published as example AVIs; empty for none.
     archive : str
         URL of a TAP service to use instead of the embedded archive; empty for the embedded one.
+    config : str
+        The operator's own configuration file, read after ours; empty for none.
     """
 
     state: str
@@ -63,6 +68,7 @@ class Platform:
     port: int = 8000
     examples: str = ""
     archive: str = ""
+    config: str = ""
     hub_port: int = 0
     proxy_api_port: int = 0
     portal_port: int = 0

@@ -305,6 +305,7 @@ async def _stop_processes(platform: Platform) -> int:
 def _ready(platform: Platform, passwords: dict[str, str], seconds: float) -> None:
     click.echo(f"\nGAVIP is ready ({seconds:.0f} s). Open it in a browser:\n")
     click.secho(f"    {platform.public_url}\n", bold=True)
+    click.echo(f"Archive for your own tools (TAP): {platform.archive_url}\n")
     if passwords:
         click.echo("Accounts (these passwords are shown only now):\n")
         for name, password in passwords.items():
@@ -340,12 +341,23 @@ def _interrupt(*_: object) -> None:
     help="Folder whose sub-folders are published as example AVIs.",
 )
 @click.option("--archive", default="", help="Use this TAP service instead of the embedded archive.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Your own configuration (traitlets, Python) of hub, spawner, portal and job queue.",
+)
 @click.option("--new-passwords", is_flag=True, help="Make new passwords for the demo accounts.")
-def up(port: int, state: Path, examples: Path, archive: str, new_passwords: bool) -> None:
+def up(
+    port: int, state: Path, examples: Path, archive: str, config: Path | None, new_passwords: bool
+) -> None:
     """Start the platform on this machine and serve until Ctrl-C."""
     folder = examples.resolve()
     platform = Platform.load(
-        state.resolve(), port=port, archive=archive, examples=str(folder) if folder.is_dir() else ""
+        state.resolve(),
+        port=port,
+        archive=archive,
+        config=str(config.resolve()) if config else "",
+        examples=str(folder) if folder.is_dir() else "",
     )
     with _only_one(platform):
         _stop_stale_proxy(platform)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from traitlets.config.loader import PyFileConfigLoader
 
 from gavip_api.scopes import CUSTOM_SCOPES
 from gavip_api.slugs import RESERVED_USERS
@@ -15,6 +16,8 @@ from hub_config.accounts import DEMO_USERS, Accounts
 from hub_config.platform import INTERNAL_PORTS, Platform
 from hub_config.subdomains import subdomain_hook
 from hub_config.up import up
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -105,3 +108,19 @@ def test_a_taken_public_port_is_a_clear_message(tmp_path: Path) -> None:
     assert f"Port {port} is taken" in result.output
     assert f"PORT={port + 1}" in result.output
     assert "Traceback" not in result.output
+
+
+def test_the_operators_file_has_the_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("c.PortalApp.instance_cpu = 2.5\nc.GavipProcessSpawner.notebook_memory = '3G'\n")
+    platform = Platform.load(tmp_path / "state", config=str(own)).with_ports()
+    platform.save()
+    monkeypatch.setenv("GAVIP_PLATFORM_FILE", str(platform.file))
+    monkeypatch.setenv("GAVIP_PROXY_COMMAND", "[]")
+    for name in ("services_config.py", "jupyterhub_config.py"):
+        loader = PyFileConfigLoader(name, str(ROOT / "hub_config"))
+        config = loader.load_config()
+        assert config.PortalApp.instance_cpu == 2.5
+        assert config.GavipProcessSpawner.notebook_memory == "3G"
