@@ -44,7 +44,7 @@ PACKAGES = (
     "hub_config",
 )
 
-_NOT_IMPORTABLE = re.compile(r"\.migrations\b|\.__main__$|hub_config\.jupyterhub_config$")
+_NOT_IMPORTABLE = re.compile(r"\.migrations\b|\.__main__$|hub_config\.\w+_config$")
 """Scripts: alembic, ``python -m`` and the hub run them with surroundings of their own."""
 
 
