@@ -230,6 +230,32 @@ def test_another_origin_cannot_open_the_socket(server, signed_in):
     assert caught.value.code in {403, 404}
 
 
+def test_the_page_loads_only_extensions_that_draw(signed_in):
+    config = re.search(
+        r'id="jupyter-config-data"[^>]*>(.*?)</script>', signed_in[1].text, re.DOTALL
+    )
+    loaded = {e["name"] for e in json.loads(config[1])["federated_extensions"]}
+    assert {"@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8"} <= loaded
+    assert not {n for n in loaded if "jupytext" in n or "pygments" in n or "preview" in n}
+
+
+def test_a_dead_kernel_is_not_started_anew(serve, server):
+    import psutil
+
+    other = serve(server.release, "app.ipynb")
+    with httpx.Client(follow_redirects=True, timeout=60) as client:
+        url = other.url + "api/kernels/" + _kernel_id(client.get(other.url).text)
+        assert client.get(url).status_code == 200
+        (kernel,) = psutil.Process(other.process.pid).children(recursive=True)
+        kernel.kill()
+        limit = time.monotonic() + 5
+        while client.get(url).status_code != 404:
+            assert time.monotonic() < limit
+            time.sleep(0.1)
+        assert client.get(other.url + "api").json() == {"status": "ok"}
+        assert not psutil.Process(other.process.pid).children(recursive=True)
+
+
 def test_activity_is_reported_with_the_instances_token(server):
     limit = time.monotonic() + 10
     while not (seen := httpx.get(f"{server.hub}/seen").json()["seen"]):
