@@ -1,4 +1,4 @@
-"""Rules for all tests: in CI nothing may skip."""
+"""Rules for all tests: in CI nothing may skip; browser tests come last."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} may not skip here: {reason}"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put browser tests last: playwright leaves its event loop running, so that `asyncio.run` fails after them."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
