@@ -85,7 +85,9 @@ class PipelineSpec(_Part):
     title: str = Field(default="", max_length=120, description="what people see")
     description: str = Field(default="", max_length=4000, description="what it does, one paragraph")
     notebook: str | None = Field(default=None, description="notebook that papermill executes")
-    spec: str | None = Field(default=None, description="ploomber `pipeline.yaml`; accepted, but not run yet")
+    spec: str | None = Field(
+        default=None, description="ploomber `pipeline.yaml`; accepted, but not run yet"
+    )
     parameters: dict[str, params.ParameterSpec] = Field(
         default={}, max_length=100, description="declared parameters: JSON Schema properties"
     )

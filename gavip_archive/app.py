@@ -79,7 +79,9 @@ class ArchiveApp(Application):
     config_file = Unicode(
         "", help="Python or JSON configuration file (traitlets). Default: none."
     ).tag(config=True)
-    database = Unicode("", help="The DuckDB file that `build` wrote. No default: must be set.").tag(config=True)
+    database = Unicode("", help="The DuckDB file that `build` wrote. No default: must be set.").tag(
+        config=True
+    )
     state = Unicode(
         "archive-state",
         help="Folder of the jobs and their results; they outlive restarts. Default: archive-state.",
