@@ -183,6 +183,9 @@ async def _ask(server, client, kernel_id, *messages, seconds=6.0):
         if isinstance(raw, str):
             got.append(json.loads(raw)["msg_type"])
     socket.close()
+    # until the end of the stream: a transport left open would be reported against a later test
+    while await socket.read_message() is not None:
+        pass
     return got
 
 
