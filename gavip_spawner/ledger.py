@@ -68,9 +68,12 @@ class LedgerClient:
         Unavailable
             If jobqueue does not answer; its own reconciliation releases the line later.
         """
-        await self._call("DELETE", reservation_id, None)
+        # no patience: when the platform stops, jobqueue goes before the servers do
+        await self._call("DELETE", reservation_id, None, patience=0)
 
-    async def _call(self, method: str, reservation_id: str, body: str | None) -> HTTPResponse:
+    async def _call(
+        self, method: str, reservation_id: str, body: str | None, patience: float | None = None
+    ) -> HTTPResponse:
         request = HTTPRequest(
             f"{self._url}/reservations/{quote(reservation_id, safe='')}",
             method=method,
@@ -81,7 +84,7 @@ class LedgerClient:
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(_Unreachable),
-                stop=stop_after_delay(self._patience),
+                stop=stop_after_delay(self._patience if patience is None else patience),
                 wait=wait_exponential(0.1, max=2),
                 reraise=True,
             ):
