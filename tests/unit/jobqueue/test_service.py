@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from sqlalchemy import delete, text
 
 from gavip_api.models import Job, JobError, JobPage, Pool, QueueState, RunResult
 from gavip_api.slugs import new_id
 from gavip_spawner.plane import ProcessPhase
+from gavip_web.database import make_engine
 from gavip_web.openapi import undocumented
 from gavip_web.sse import read_events
 from jobqueue.handlers.routes import make_api
+from jobqueue.storage.orm import Base
 
 OK = RunResult(ok=True, outputs=("map.png", "/etc/passwd", "a/../../b"))
 SPAWNER = {"Authorization": "token spawner"}
@@ -503,7 +505,9 @@ async def test_a_process_that_no_record_counts_is_stopped(start):
     await service.reach(job_id, "running")
     plane = service.plane
     await start.stop(service)
-    (service.app.layout.run / "jobqueue.db").unlink()
+    # another database, for example an old backup
+    with service.app.database.engine.begin() as connection:
+        connection.execute(delete(Base.metadata.tables["jobs"]))
     service = await start(plane)
     await service.until(lambda: plane.statuses[f"job-{job_id}.1"].over)
 
@@ -523,14 +527,15 @@ async def test_a_locked_database_is_said_plainly_and_loses_nothing(start, payloa
     service = await start(reconcile_seconds=0.2)
     job_id = await service.submit()
     await service.reach(job_id, "running")
-    other = sqlite3.connect(service.app.layout.run / "jobqueue.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    # begins with the write lock, like everybody's
+    other = make_engine(service.app.database_url).connect()
+    other.execute(text("SELECT 1"))
     await service.plane.end(f"job-{job_id}.1", OK)
     r = await service.client.post("jobs", json=payload())
     assert (r.status_code, r.json()["code"]) == (503, "unavailable")
     assert "Nothing was stored" in r.json()["hint"]
     assert (await service.job(job_id))["state"] == "running"
-    other.execute("ROLLBACK")
     other.close()
+    other.engine.dispose()
     await service.reach(job_id, "succeeded")
     assert len((await service.client.get("jobs")).json()["items"]) == 1
