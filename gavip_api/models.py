@@ -14,6 +14,7 @@ from .enums import (
     EventKind,
     InstanceState,
     JobState,
+    OriginKind,
     ReservationKind,
     ReservationState,
     Role,
@@ -139,6 +140,22 @@ class InstanceOptions(Model):
     resources: ResourceAmount
 
 
+class HookRequest(Model):
+    """Ask for a signed notification when a job has ended."""
+
+    url: str = Field(max_length=2000, description="where to POST; the operator lists allowed hosts")
+    states: tuple[JobState, ...] = Field(
+        default=(), max_length=8, description="only for these final states; default: for each"
+    )
+
+
+class JobOrigin(Model):
+    """What a job was made from."""
+
+    kind: OriginKind
+    id: str = Field(description="id of the earlier job or of the schedule")
+
+
 class JobRequest(Model):
     """Ask for a job; what people and AVIs send to the portal."""
 
@@ -149,6 +166,9 @@ class JobRequest(Model):
     parameters: dict[str, Any] = {}
     release: str | None = Field(
         default=None, max_length=64, description="Git SHA; default: the current release"
+    )
+    hooks: tuple[HookRequest, ...] = Field(
+        default=(), max_length=5, description="whom to tell when the job has ended"
     )
 
 
@@ -163,6 +183,20 @@ class JobSubmission(Model):
     spec: PipelineSpec
     parameters: dict[str, Any] = Field(
         description="complete: defaults filled in, checked against the spec"
+    )
+    hooks: tuple[HookRequest, ...] = Field(
+        default=(), max_length=5, description="whom to tell when the job has ended"
+    )
+
+
+class JobClone(Model):
+    """Run a job again with other parameters."""
+
+    parameters: dict[str, Any] = Field(
+        default={}, description="replace those of the earlier job; the others stay"
+    )
+    hooks: tuple[HookRequest, ...] = Field(
+        default=(), max_length=5, description="whom to tell when the job has ended"
     )
 
 
@@ -228,6 +262,9 @@ class Job(Model):
         default=None, description="folder of the data product, relative to the owner's user-space"
     )
     outputs: tuple[str, ...] = ()
+    origin: JobOrigin | None = Field(
+        default=None, description="the job or schedule it was made from"
+    )
     created: datetime
     started: datetime | None = None
     ended: datetime | None = None

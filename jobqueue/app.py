@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import psutil
 from prometheus_client import Gauge
-from traitlets import Float, Integer, TraitError, Type, Unicode, default, validate
+from traitlets import Float, Integer, List, TraitError, Type, Unicode, default, validate
 
 from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import ResourceAmount
@@ -30,6 +31,7 @@ from .amounts import Amount
 from .backends import JobBackend
 from .handlers.routes import make_api
 from .schedulers import Fifo, Scheduler
+from .services.deliveries import Deliveries, Limits
 from .services.events import EventBus, EventStreams
 from .services.jobs import JobService
 from .services.ledger import Ledger
@@ -39,7 +41,10 @@ from .services.progress import ProgressIntake
 from .services.queries import Queries
 from .services.reconciler import Reconciler
 from .services.reservations import HubWatch, Reservations
+from .services.schedules import Schedules
+from .services.signing import Signer, kept_key
 from .services.submission import Submission
+from .services.targets import Target, Targets
 
 log = logging.getLogger("jobqueue")
 
@@ -145,6 +150,32 @@ class JobQueueApp(ServiceApp):
         help="Seconds a server must be missing at the hub before its reservation is released. Default: 120.",
     ).tag(config=True)
 
+    max_schedules_per_user = Integer(
+        20, min=0, help="Most recurring submissions one user may have. Default: 20."
+    ).tag(config=True)
+
+    hook_targets: Any = List(
+        Unicode(),
+        help="Hosts that may be notified of ended jobs, such as `https://hooks.example.org` or"
+        " `https://*.example.org:8443`. Default: none, that is, no notifications.",
+    ).tag(config=True)
+
+    hook_networks: Any = List(
+        Unicode(),
+        help="Networks (CIDR) in which those hosts may be although they are not on the public internet,"
+        " such as `10.1.0.0/16`. Default: none.",
+    ).tag(config=True)
+
+    hook_tries = Integer(
+        8, min=1, max=100, help="Most tries to deliver one notification. Default: 8."
+    ).tag(config=True)
+
+    hook_first_pause = Float(
+        2.0,
+        min=0.01,
+        help="Seconds before the second try to deliver a notification; doubled each time, an hour at most. Default: 2.",
+    ).tag(config=True)
+
     aliases = {**ServiceApp.aliases, "state": "JobQueueApp.state_dir"}
 
     @default("state_dir")
@@ -195,6 +226,24 @@ class JobQueueApp(ServiceApp):
         except GavipError as e:
             raise TraitError(f"{proposal['trait'].name}: {e.message}") from None
         return str(proposal["value"])
+
+    @validate("hook_targets")
+    def _check_targets(self, proposal: Any) -> list[str]:
+        try:
+            for entry in proposal["value"]:
+                Target.parse(entry)
+        except ValueError as e:
+            raise TraitError(f"hook_targets: {e}") from None
+        return list(proposal["value"])
+
+    @validate("hook_networks")
+    def _check_networks(self, proposal: Any) -> list[str]:
+        try:
+            for entry in proposal["value"]:
+                ip_network(entry)
+        except ValueError as e:
+            raise TraitError(f"hook_networks: {e}") from None
+        return list(proposal["value"])
 
     @property
     def layout(self) -> StateLayout:
@@ -247,20 +296,40 @@ class JobQueueApp(ServiceApp):
             retention=timedelta(seconds=seconds(self.retention)),
             housekeeping=self.housekeeping_seconds,
         )
+        targets = Targets(self.hook_targets, self.hook_networks)
         submission = Submission(
             ledger,
             machine,
             queries,
             self.layout,
+            targets,
             max_queued=self.max_queued_per_user,
             max_seconds=seconds(self.max_time),
         )
         wake = self.reconciler.wake
+
+        def submitted(job_id: str, owner: str) -> None:
+            bus.notify(job_id, owner)
+            wake()
+
+        key = await asyncio.to_thread(kept_key, self.layout.run / "hook-key")
+        deliveries = Deliveries(
+            self.database,
+            targets,
+            Signer(key),
+            Limits(tries=self.hook_tries, first=self.hook_first_pause),
+        )
+        bus.listen(deliveries.wake)
+        schedules = Schedules(
+            self.database, submission, submitted, most=self.max_schedules_per_user
+        )
         self.services: dict[str, Any] = {
             "jobs": JobService(self.database, bus, machine, queries, submission, self.intake, wake),
             "job_events": EventStreams(self.database, bus),
             "job_logs": JobLogs(self.database, backend),
             "reservations": Reservations(self.database, ledger, wake),
+            "schedules": schedules,
+            "deliveries": deliveries,
         }
         self._gauge = Gauge(
             "gavip_jobqueue",
@@ -270,7 +339,9 @@ class JobQueueApp(ServiceApp):
         )
         self.hub = HubClient(self.hub_api_url, self.hub_token)
         self.hub_watch = HubWatch(self.database, ledger, self.hub, wake, self.hub_grace)
-        self._tasks = [asyncio.ensure_future(self.reconciler.run())]
+        self._tasks = [
+            asyncio.ensure_future(part.run()) for part in (self.reconciler, schedules, deliveries)
+        ]
         if self.hub_seconds:
             self._tasks.append(asyncio.ensure_future(self._watch_hub()))
 
@@ -288,13 +359,15 @@ class JobQueueApp(ServiceApp):
 
     def settings(self) -> dict[str, Any]:
         """Hand the services to the handlers."""
-        return self.services
+        return {"base_url": self.base_url, **self.services}
 
     async def check_ready(self) -> None:
         """Refuse while the database does not answer or the reconciler does not run."""
         await self.database.check()
-        if self._tasks[0].done():
-            raise Unavailable("The reconciler has stopped.", hint="Restart the service.")
+        if any(task.done() for task in self._tasks):
+            raise Unavailable(
+                "A background task of the queue has stopped.", hint="Restart the service."
+            )
 
     async def collect_metrics(self) -> None:
         """Read the queue's figures."""

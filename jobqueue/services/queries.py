@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from gavip_api.enums import JobState
-from gavip_api.models import Job, JobError, JobPage, Pool, Progress, QueueState
+from gavip_api.enums import JobState, OriginKind
+from gavip_api.models import Job, JobError, JobOrigin, JobPage, Pool, Progress, QueueState
 from jobqueue.amounts import Amount
 from jobqueue.storage import jobs
 from jobqueue.storage.jobs import JobFilter
@@ -86,6 +86,7 @@ class Queries:
             error=JobError.model_validate(row.error) if row.error else None,
             product=row.product,
             outputs=tuple(row.outputs["files"]),
+            origin=_origin(row.origin),
             created=row.created,
             started=row.started,
             ended=row.ended,
@@ -100,3 +101,8 @@ class Queries:
             ahead = place - 1
             return f"{ahead} job{'s' if ahead > 1 else ''} submitted earlier start first."
         return "It starts in a moment."
+
+
+def _origin(text: str | None) -> JobOrigin | None:
+    kind, _, origin = (text or "").partition(":")
+    return JobOrigin(kind=OriginKind(kind), id=origin) if kind else None

@@ -6,21 +6,24 @@ expressions and the checked parameters; what could never run is refused now, not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from gavip_api import parameters, resources
 from gavip_api.enums import JobState
 from gavip_api.errors import InvalidInput, LimitReached
-from gavip_api.models import Job, JobSubmission, Progress, utcnow
+from gavip_api.models import HookRequest, Job, JobOrigin, JobSubmission, Progress, utcnow
 from gavip_api.slugs import check_slug, new_id
 from gavip_spawner.layout import StateLayout, split_ref
 from jobqueue.amounts import Amount
-from jobqueue.storage import jobs
+from jobqueue.storage import deliveries, jobs
 from jobqueue.storage.orm import JobRow
 
 from .ledger import Ledger
 from .machine import JobMachine
 from .queries import Queries
+from .targets import Targets
 
 _MAX_NAME = 255
 
@@ -30,7 +33,7 @@ class Submission:
 
     Parameters
     ----------
-    ledger, machine, queries, layout
+    ledger, machine, queries, layout, targets
         Parts it uses.
     max_queued : int
         Most jobs one user may have waiting.
@@ -44,6 +47,7 @@ class Submission:
         machine: JobMachine,
         queries: Queries,
         layout: StateLayout,
+        targets: Targets,
         *,
         max_queued: int,
         max_seconds: int,
@@ -52,20 +56,29 @@ class Submission:
         self._machine = machine
         self._queries = queries
         self._layout = layout
+        self._targets = targets
         self._max_queued = max_queued
         self._max_seconds = max_seconds
 
-    def row(self, submission: JobSubmission) -> JobRow:
+    def row(self, submission: JobSubmission, origin: JobOrigin | None = None) -> JobRow:
         """Return the checked row of a submission, not stored yet.
+
+        Parameters
+        ----------
+        submission : JobSubmission
+            What to run.
+        origin : JobOrigin, optional
+            What it was made from.
 
         Raises
         ------
         InvalidInput
-            With the faulty parameters, names or resources.
+            With the faulty parameters, names, resources or hooks.
         """
         if not 0 < len(submission.owner.name) <= _MAX_NAME:
             raise InvalidInput(f"A user's name has 1 to {_MAX_NAME} characters.")
         split_ref(submission.avi)
+        self._check_hooks(submission.hooks)
         check_slug(submission.pipeline, "pipeline name")
         self._layout.release(submission.release)
         values = parameters.check(submission.spec.parameters, submission.parameters)
@@ -96,13 +109,23 @@ class Submission:
             error=None,
             product=None,
             outputs={"files": []},
+            origin=f"{origin.kind}:{origin.id}" if origin else None,
             created=utcnow(),
             started=None,
             ended=None,
         )
 
-    def store(self, session: Session, row: JobRow) -> Job:
-        """Store a row from :meth:`row` and return the job.
+    def _check_hooks(self, hooks: Sequence[HookRequest]) -> None:
+        for hook in hooks:
+            self._targets.check(hook.url)
+            if not all(state.is_final for state in hook.states):
+                raise InvalidInput(
+                    "Notifications tell of final states only.",
+                    detail={"hooks": "names a state that is not final"},
+                )
+
+    def store(self, session: Session, row: JobRow, hooks: Sequence[HookRequest] = ()) -> Job:
+        """Store a row from :meth:`row` with its checked hooks and return the job.
 
         Raises
         ------
@@ -116,4 +139,5 @@ class Submission:
                 hint="Wait until some have run, or cancel some.",
             )
         self._machine.submit(session, row)
+        session.add_all(deliveries.make(row.id, hook.url, list(hook.states)) for hook in hooks)
         return self._queries.model(session, row)

@@ -25,15 +25,21 @@ class JobFilter:
 
     Parameters
     ----------
-    owner, avi, state : optional
-        Equal to these.
+    owner, avi, pipeline, state, origin : optional
+        Equal to these; an origin is kind and id joined by a colon.
+    since, until : datetime, optional
+        Submitted at or after, and before.
     before : str, optional
         Only jobs older than the one with this id.
     """
 
     owner: str | None = None
     avi: str | None = None
+    pipeline: str | None = None
     state: tuple[JobState, ...] = ()
+    origin: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     before: str | None = None
 
 
@@ -73,6 +79,14 @@ def find(session: Session, wanted: JobFilter, limit: int) -> list[JobRow]:
         query = query.where(JobRow.owner == wanted.owner)
     if wanted.avi is not None:
         query = query.where(JobRow.avi == wanted.avi)
+    if wanted.pipeline is not None:
+        query = query.where(JobRow.pipeline == wanted.pipeline)
+    if wanted.origin is not None:
+        query = query.where(JobRow.origin == wanted.origin)
+    if wanted.since is not None:
+        query = query.where(JobRow.created >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(JobRow.created < wanted.until)
     if wanted.state:
         query = query.where(JobRow.state.in_([s.value for s in wanted.state]))
     if wanted.before is not None:
@@ -93,8 +107,10 @@ def candidates(session: Session) -> Iterator[Candidate]:
         .order_by(JobRow.id)
         .execution_options(yield_per=200)
     )
-    for job_id, owner, memory, millicpu in session.execute(query):
-        yield Candidate(job_id, owner, Amount(memory, millicpu))
+    # PostgreSQL holds a cursor open until told: a scheduler seldom reads to the end
+    with session.execute(query) as found:
+        for job_id, owner, memory, millicpu in found:
+            yield Candidate(job_id, owner, Amount(memory, millicpu))
 
 
 def larger_than(session: Session, amount: Amount) -> list[JobRow]:

@@ -73,6 +73,8 @@ class JobRow(Base):
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     product: Mapped[str | None] = mapped_column(Text)
     outputs: Mapped[dict[str, Any]]
+    # kind and id of what it was made from, joined by a colon: looked for as a whole
+    origin: Mapped[str | None] = mapped_column(String(64))
     created: Mapped[datetime]
     started: Mapped[datetime | None]
     ended: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
@@ -196,3 +198,47 @@ class AuditRow(Base):
     subject: Mapped[str] = mapped_column(String(255))
     before: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     after: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class ScheduleRow(Base):
+    """A recurring submission; `next_due` is empty while it is paused."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (
+        Index("ix_schedules_owner_id", "owner", "id"),
+        Index("ix_schedules_next_due", "next_due"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(255))
+    title: Mapped[str] = mapped_column(String(200))
+    submission: Mapped[dict[str, Any]]
+    cron: Mapped[str] = mapped_column(String(100))
+    timezone: Mapped[str] = mapped_column(String(64))
+    overlap: Mapped[str] = mapped_column(String(16))
+    next_due: Mapped[datetime | None]
+    last_due: Mapped[datetime | None]
+    last_job: Mapped[str | None] = mapped_column(String(36))
+    last_message: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime]
+
+
+class DeliveryRow(Base):
+    """One notification of one job, made with the job, so that none is forgotten whatever crashes."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        Index("ix_deliveries_job_id", "job_id"),
+        Index("ix_deliveries_state", "state"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    url: Mapped[str] = mapped_column(Text)
+    states: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    status: Mapped[int | None] = mapped_column(Integer)
+    message: Mapped[str] = mapped_column(Text, default="")
+    next_try: Mapped[datetime | None]
+    delivered: Mapped[datetime | None]
