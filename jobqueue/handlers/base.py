@@ -6,6 +6,7 @@ from gavip_web.handlers import ApiHandler
 from jobqueue.services.events import EventStreams
 from jobqueue.services.jobs import JobService
 from jobqueue.services.logs import JobLogs
+from jobqueue.services.operators import Operators
 from jobqueue.services.reservations import Reservations
 
 
@@ -34,4 +35,10 @@ class JobQueueHandler(ApiHandler):
     def reservations(self) -> Reservations:
         """The ledger's outside."""
         service: Reservations = self.settings["reservations"]
+        return service
+
+    @property
+    def operators(self) -> Operators:
+        """What operators may change."""
+        service: Operators = self.settings["operators"]
         return service

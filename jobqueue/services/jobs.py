@@ -12,7 +12,15 @@ from collections.abc import Callable
 from sqlalchemy.orm import Session
 
 from gavip_api.enums import JobState
-from gavip_api.models import Job, JobPage, JobSubmission, Pool, ProgressReport, QueueState
+from gavip_api.models import (
+    Job,
+    JobPage,
+    JobSubmission,
+    LedgerState,
+    Pool,
+    ProgressReport,
+    QueueState,
+)
 from gavip_web.database import Database
 from jobqueue.storage import jobs
 from jobqueue.storage.jobs import JobFilter
@@ -100,6 +108,10 @@ class JobService:
     async def pool(self, owner: str) -> Pool:
         """Return a user's pool."""
         return await self._database.read(self._queries.pool, owner)
+
+    async def ledger(self) -> LedgerState:
+        """Return everything that is allocated."""
+        return await self._database.read(self._queries.ledger)
 
     async def queue(self) -> QueueState:
         """Return the queue in figures."""
