@@ -108,6 +108,15 @@ class ReservationState(_Text):
     REFUSED = "refused"
 
 
+class WaitingKind(_Text):
+    """What a queued job waits for."""
+
+    POOL = "pool"
+    MACHINE = "machine"
+    ARCHIVE = "archive"
+    TURN = "turn"
+
+
 class EventKind(_Text):
     """What a job event tells."""
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_network
@@ -27,16 +26,20 @@ from gavip_web.database import Database, make_engine, upgrade
 from gavip_web.hub import HubClient
 from gavip_web.openapi import Api
 
-from .amounts import Amount
+from .amounts import PLENTY, Amount
 from .backends import JobBackend
 from .handlers.routes import make_api
-from .schedulers import Fifo, Scheduler
+from .schedulers import Scheduler, load
 from .services.deliveries import Deliveries, Limits
 from .services.events import EventBus, EventStreams
+from .services.explain import Explainer
+from .services.forecast import Forecaster
+from .services.history import RunTimes
 from .services.jobs import JobService
 from .services.ledger import Ledger
 from .services.logs import JobLogs
 from .services.machine import JobMachine
+from .services.operators import Operators
 from .services.progress import ProgressIntake
 from .services.queries import Queries
 from .services.reconciler import Reconciler
@@ -45,6 +48,7 @@ from .services.schedules import Schedules
 from .services.signing import Signer, kept_key
 from .services.submission import Submission
 from .services.targets import Target, Targets
+from .services.waiting import Waitlist
 
 log = logging.getLogger("jobqueue")
 
@@ -84,8 +88,16 @@ class JobQueueApp(ServiceApp):
         help="Back-end of the execution plane. Default: processes of this machine, which isolates nobody.",
     ).tag(config=True)
 
-    scheduler_class = Type(
-        Fifo, klass=Scheduler, help="Class that picks the next job. Default: first in, first out."
+    scheduler = Unicode(
+        "fair-share",
+        help="Name of the scheduler: `fifo`, `shortest-first`, `fair-share`, `backfill`, or one that an installed"
+        " package offers (entry point group `gavip.schedulers`). Operators may choose another while the queue runs;"
+        " their choice is kept. Default: fair-share.",
+    ).tag(config=True)
+
+    half_life = Unicode(
+        "7d",
+        help="After how long what users held counts half in their fair share, such as `12h`. Default: 7d.",
     ).tag(config=True)
 
     capacity_memory = Unicode(
@@ -98,6 +110,17 @@ class JobQueueApp(ServiceApp):
         " the time and cores, unlike memory, can be shared.",
     ).tag(config=True)
 
+    capacity_slots = Integer(
+        PLENTY,
+        min=1,
+        max=PLENTY,
+        help="Most servers and jobs that may run at once in total. Default: no limit but memory and cores.",
+    ).tag(config=True)
+
+    capacity_archive = Integer(
+        32, min=0, max=PLENTY, help="Most archive queries at once in total. Default: 32."
+    ).tag(config=True)
+
     user_memory = Unicode(
         help="The most memory one user may hold at one instant, a size. Default: 3/4 of the capacity."
     ).tag(config=True)
@@ -107,8 +130,22 @@ class JobQueueApp(ServiceApp):
         help="The most cores one user may hold at one instant. Default: 3/4 of the capacity.",
     ).tag(config=True)
 
+    user_slots = Integer(
+        50, min=1, max=PLENTY, help="Most servers and jobs of one user at once. Default: 50."
+    ).tag(config=True)
+
+    user_archive = Integer(
+        8, min=0, max=PLENTY, help="Most archive queries of one user at once. Default: 8."
+    ).tag(config=True)
+
     max_queued_per_user = Integer(
-        100, min=1, help="Most jobs one user may have waiting. Default: 100."
+        1000, min=1, help="Most jobs one user may have waiting. Default: 1000."
+    ).tag(config=True)
+
+    max_queued = Integer(
+        200_000,
+        min=1,
+        help="Most jobs that may wait in all; each takes about a kilobyte of memory. Default: 200000.",
     ).tag(config=True)
 
     max_time = Unicode(
@@ -219,7 +256,7 @@ class JobQueueApp(ServiceApp):
             raise TraitError(f"{proposal['trait'].name}: {e.message}") from None
         return str(proposal["value"])
 
-    @validate("max_time", "retention")
+    @validate("max_time", "retention", "half_life")
     def _check_duration(self, proposal: Any) -> str:
         try:
             seconds(proposal["value"])
@@ -258,10 +295,9 @@ class JobQueueApp(ServiceApp):
         plane: ExecutionPlane = plane_class(self.layout.plane)
         return plane
 
-    def make_scheduler(self) -> Scheduler:
-        """Return the scheduler."""
-        scheduler_class: Callable[[], Scheduler] = self.scheduler_class
-        return scheduler_class()
+    def make_scheduler(self, name: str) -> Scheduler:
+        """Return a scheduler by name; its options come from the configuration."""
+        return load(name, parent=self)
 
     async def setup(self) -> None:
         """Construct storage and services, and start the background tasks."""
@@ -270,11 +306,17 @@ class JobQueueApp(ServiceApp):
         self.database = Database(engine)
         bus = EventBus()
         ledger = Ledger(
-            capacity=_amount(self.capacity_memory, self.capacity_cpu),
-            pool=_amount(self.user_memory, self.user_cpu),
+            capacity=_amount(
+                self.capacity_memory, self.capacity_cpu, self.capacity_slots, self.capacity_archive
+            ),
+            pool=_amount(self.user_memory, self.user_cpu, self.user_slots, self.user_archive),
+            half_life=seconds(self.half_life),
         )
-        machine = JobMachine(ledger)
-        queries = Queries(ledger)
+        history = RunTimes()
+        waitlist = Waitlist(self.make_scheduler(self.scheduler), history, ledger.shares)
+        machine = JobMachine(ledger, waitlist, history)
+        forecaster = Forecaster(ledger, waitlist, history)
+        queries = Queries(ledger, waitlist, Explainer(ledger, waitlist, history, forecaster))
         backend = JobBackend(
             self.make_plane(),
             self.layout,
@@ -290,7 +332,7 @@ class JobQueueApp(ServiceApp):
             machine,
             self.intake,
             backend,
-            self.make_scheduler(),
+            waitlist,
             period=self.reconcile_seconds,
             stop_grace=self.stop_grace,
             retention=timedelta(seconds=seconds(self.retention)),
@@ -301,9 +343,11 @@ class JobQueueApp(ServiceApp):
             ledger,
             machine,
             queries,
+            waitlist,
             self.layout,
             targets,
             max_queued=self.max_queued_per_user,
+            max_queued_in_all=self.max_queued,
             max_seconds=seconds(self.max_time),
         )
         wake = self.reconciler.wake
@@ -323,6 +367,18 @@ class JobQueueApp(ServiceApp):
         schedules = Schedules(
             self.database, submission, submitted, most=self.max_schedules_per_user
         )
+        operators = Operators(
+            self.database,
+            ledger.rules,
+            waitlist,
+            forecaster,
+            make=self.make_scheduler,
+            name=self.scheduler,
+            wake=wake,
+        )
+        for part in (ledger, history, operators, waitlist):
+            # in this order: the queue is built from what the others know
+            await self.database.read(part.load)
         self.services: dict[str, Any] = {
             "jobs": JobService(self.database, bus, machine, queries, submission, self.intake, wake),
             "job_events": EventStreams(self.database, bus),
@@ -330,6 +386,7 @@ class JobQueueApp(ServiceApp):
             "reservations": Reservations(self.database, ledger, wake),
             "schedules": schedules,
             "deliveries": deliveries,
+            "operators": operators,
         }
         self._gauge = Gauge(
             "gavip_jobqueue",
@@ -396,5 +453,7 @@ class JobQueueApp(ServiceApp):
         await asyncio.to_thread(self.database.close)
 
 
-def _amount(memory: str, cpu: float) -> Amount:
-    return Amount.of(ResourceAmount(memory=memory_bytes(memory), cpu=cpu))
+def _amount(memory: str, cpu: float, slots: int, archive: int) -> Amount:
+    return Amount.of(
+        ResourceAmount(memory=memory_bytes(memory), cpu=cpu, slots=slots, archive=archive)
+    )

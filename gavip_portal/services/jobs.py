@@ -93,6 +93,7 @@ class Jobs:
                 pipeline=request.pipeline,
                 spec=spec,
                 parameters=values,
+                resources=request.resources,
             )
         )
 

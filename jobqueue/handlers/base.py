@@ -8,6 +8,7 @@ from jobqueue.services.deliveries import Deliveries
 from jobqueue.services.events import EventStreams
 from jobqueue.services.jobs import JobService
 from jobqueue.services.logs import JobLogs
+from jobqueue.services.operators import Operators
 from jobqueue.services.reservations import Reservations
 from jobqueue.services.schedules import Schedules
 
@@ -54,4 +55,10 @@ class JobQueueHandler(ApiHandler):
     def deliveries(self) -> Deliveries:
         """Notifications."""
         service: Deliveries = self.settings["deliveries"]
+        return service
+
+    @property
+    def operators(self) -> Operators:
+        """What operators may change."""
+        service: Operators = self.settings["operators"]
         return service

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gavip_api import __version__
 from gavip_web.openapi import Api
 
-from . import events, jobs, ledger, runs, schedules
+from . import events, jobs, ledger, operators, runs, schedules
 
 
 def make_api() -> Api:
@@ -31,6 +31,12 @@ def make_api() -> Api:
     api.add("/hooks/{owner}/secret", schedules.SecretHandler)
     api.add("/queue", ledger.QueueHandler)
     api.add("/pools/{owner}", ledger.PoolHandler)
+    api.add("/pools/{name}/limits", operators.UserLimitsHandler)
+    api.add("/role-pools", operators.RolePoolsHandler)
+    api.add("/role-pools/{name}", operators.RolePoolHandler)
+    api.add("/scheduler", operators.SchedulerHandler)
+    api.add("/ledger", ledger.LedgerHandler)
+    api.add("/audit", operators.AuditHandler)
     api.add("/reservations/{reservation}", ledger.ReservationHandler)
     api.add("/runs/{job}/progress", runs.ProgressHandler)
     return api

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
+from gavip_api import resources
 from gavip_api.enums import JobState, OriginKind, Template
 from gavip_api.errors import Conflict
-from gavip_api.manifest import PipelineSpec
+from gavip_api.manifest import PipelineSpec, ResourceSpec
 from gavip_api.models import (
     HookRequest,
     Job,
@@ -21,9 +22,11 @@ from gavip_api.models import (
     JobOrigin,
     JobPage,
     JobSubmission,
+    LedgerState,
     Pool,
     ProgressReport,
     QueueState,
+    ResourceChoice,
     UserProfile,
 )
 from gavip_web.database import Database
@@ -115,6 +118,7 @@ class JobService:
             update={
                 "parameters": submission.parameters | change.parameters,
                 "hooks": change.hooks,
+                "resources": change.resources,
             }
         )
         return await self.submit(wanted, JobOrigin(kind=OriginKind.CLONE, id=job_id))
@@ -143,6 +147,10 @@ class JobService:
         """Return a user's pool."""
         return await self._database.read(self._queries.pool, owner)
 
+    async def ledger(self) -> LedgerState:
+        """Return everything that is allocated."""
+        return await self._database.read(self._queries.ledger)
+
     async def queue(self) -> QueueState:
         """Return the queue in figures."""
         return await self._database.read(self._queries.queue)
@@ -165,17 +173,30 @@ class JobService:
 
 def _again(session: Session, job_id: str) -> tuple[JobState, JobSubmission]:
     row: JobRow = jobs.get(session, job_id)
+    spec = PipelineSpec.model_validate(row.spec)
     submission = JobSubmission(
         owner=UserProfile.model_validate(row.owner_profile),
         avi=row.avi,
         release=row.release,
         template=Template(row.template),
         pipeline=row.pipeline,
-        spec=PipelineSpec.model_validate(row.spec),
+        spec=spec,
         parameters=row.parameters,
+        resources=_choice(row, spec.resources),
         hooks=tuple(
             HookRequest(url=hook.url, states=tuple(JobState(s) for s in hook.states["only"]))
             for hook in deliveries.of_job(session, job_id)
         ),
     )
     return JobState(row.state), submission
+
+
+def _choice(row: JobRow, declared: ResourceSpec) -> ResourceChoice:
+    """Return what a job's resources differ in from what its pipeline declares."""
+    memory = resources.memory_bytes(declared.memory, row.parameters)
+    millicpu = max(1, round(resources.cpu_cores(declared.cpu, row.parameters) * 1000))
+    return ResourceChoice(
+        memory=row.memory if row.memory != memory else None,
+        cpu=row.millicpu / 1000 if row.millicpu != millicpu else None,
+        time=row.time_limit if row.time_limit != resources.seconds(declared.time) else None,
+    )

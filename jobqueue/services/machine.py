@@ -13,12 +13,13 @@ from sqlalchemy.orm import Session
 from gavip_api.enums import EventKind, JobState, ReservationKind, ReservationState
 from gavip_api.errors import Conflict
 from gavip_api.models import JobError, Progress, ReservationRequest, utcnow
-from jobqueue.amounts import Amount
 from jobqueue.storage import events, jobs
 from jobqueue.storage.orm import AttemptRow, JobRow
 
+from .history import RunTimes
 from .ledger import Ledger
 from .outcome import Outcome
+from .waiting import Waitlist
 
 RETRIES_AFTER_LOSS = 1
 
@@ -51,16 +52,23 @@ class JobMachine:
     ----------
     ledger : Ledger
         Where starting jobs reserve.
+    waitlist : Waitlist
+        Told what is queued.
+    history : RunTimes
+        Told how long runs took.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, waitlist: Waitlist, history: RunTimes) -> None:
         self._ledger = ledger
+        self._waitlist = waitlist
+        self._history = history
 
     def submit(self, session: Session, job: JobRow) -> None:
         """Enter a new job: queued."""
         job.state = _S.QUEUED.value
         session.add(job)
         session.flush()
+        self._waitlist.entered(session, job)
         events.append(session, job, EventKind.STATE)
 
     def begin(self, session: Session, job: JobRow, product: str) -> bool:
@@ -76,7 +84,7 @@ class JobMachine:
             id=reservation_id(job.id),
             owner=job.owner,
             kind=ReservationKind.JOB,
-            amount=Amount(job.memory, job.millicpu).wire(),
+            amount=jobs.amount(job).wire(),
             title=f"Job {job.title}",
         )
         if self._ledger.reserve(session, request).state is not ReservationState.GRANTED:
@@ -154,6 +162,9 @@ class JobMachine:
         job.outputs = {"files": list(outcome.outputs)}
         job.product = attempt.product
         if outcome.state is _S.SUCCEEDED:
+            if attempt.started is not None:
+                took = (now - attempt.started).total_seconds()
+                self._history.record(session, job.avi, job.pipeline, took)
             told = Progress.model_validate(job.progress)
             job.progress = Progress(done=told.total or 1, total=told.total or 1).model_dump()
         self._move(session, job, outcome.state, outcome.error.message if outcome.error else "")
@@ -164,6 +175,10 @@ class JobMachine:
 
     def _move(self, session: Session, job: JobRow, to: JobState, message: str = "") -> None:
         self._check(job, to)
+        if job.state == _S.QUEUED.value:
+            self._waitlist.left(session, job)
         job.state = to.value
         session.flush()
+        if to is _S.QUEUED:
+            self._waitlist.entered(session, job)
         events.append(session, job, EventKind.STATE, message)

@@ -25,9 +25,7 @@ from gavip_api.errors import GavipError
 from gavip_api.models import JobError, UserProfile, utcnow
 from gavip_spawner.plane import ProcessPhase, ProcessStatus
 from gavip_web.database import Database
-from jobqueue.amounts import Amount
 from jobqueue.backends import Attempt, JobBackend
-from jobqueue.schedulers import Scheduler
 from jobqueue.storage import jobs
 from jobqueue.storage.orm import JobRow
 
@@ -37,6 +35,7 @@ from .ledger import Ledger, LedgerRoom, NeverFits
 from .machine import JobMachine
 from .outcome import outcome
 from .progress import ProgressIntake
+from .waiting import Waitlist
 
 log = logging.getLogger("jobqueue.reconciler")
 
@@ -48,6 +47,7 @@ _OVERTIME = 30.0
 """Seconds beyond its limit after which the queue itself stops an attempt that the plane should have stopped."""
 
 _REMOVED_AT_ONCE = 50
+_REFUSED_AT_ONCE = 1000
 
 
 class Reconciler:
@@ -55,7 +55,7 @@ class Reconciler:
 
     Parameters
     ----------
-    database, bus, ledger, machine, intake, backend, scheduler
+    database, bus, ledger, machine, intake, backend, waitlist
         Parts it uses.
     period : float
         Seconds between cycles when nothing wakes it.
@@ -75,7 +75,7 @@ class Reconciler:
         machine: JobMachine,
         intake: ProgressIntake,
         backend: JobBackend,
-        scheduler: Scheduler,
+        waitlist: Waitlist,
         *,
         period: float,
         stop_grace: float,
@@ -88,7 +88,7 @@ class Reconciler:
         self._machine = machine
         self._intake = intake
         self._backend = backend
-        self._scheduler = scheduler
+        self._waitlist = waitlist
         self._period = period
         self._stop_grace = stop_grace
         self._retention = retention
@@ -134,6 +134,8 @@ class Reconciler:
 
     async def _start_next(self) -> bool:
         """Start the job that the scheduler picks; return whether there was one."""
+        if not self._waitlist.count():
+            return False
         picked = await self._database.write(self._pick)
         if picked is None:
             return False
@@ -143,18 +145,21 @@ class Reconciler:
         return True
 
     def _pick(self, session: Session) -> tuple[str, str] | None:
-        queue = jobs.candidates(session)
-        choice = self._scheduler.pick(queue, LedgerRoom(self._ledger, session))
+        choice = self._waitlist.pick(LedgerRoom(self._ledger, session))
         if choice is None:
             return None
-        job = jobs.get(session, choice.id)
-        product = self._backend.product(
-            job.owner, job.avi, job.pipeline, job.id, job.created, job.attempt + 1
-        )
-        if not self._machine.begin(session, job, product):
-            log.warning("the scheduler picked %s, which the ledger does not grant", job.id)
-            return None
-        return job.id, job.owner
+        job = session.get(JobRow, choice.id)
+        if job is not None and job.state == JobState.QUEUED.value:
+            product = self._backend.product(
+                job.owner, job.avi, job.pipeline, job.id, job.created, job.attempt + 1
+            )
+            if self._machine.begin(session, job, product):
+                return job.id, job.owner
+        # another process wrote, or a third party's scheduler errs: what is stored is right
+        log.warning("job %s was picked and cannot start now; reading the queue anew", choice.id)
+        self._ledger.load(session)
+        self._waitlist.load(session)
+        return None
 
     # -- what starts and runs --
 
@@ -313,10 +318,14 @@ class Reconciler:
         """Tell jobs that no longer fit: the operator may have made pool or machine smaller since."""
 
         def work(session: Session) -> list[tuple[str, str]]:
+            if not self._waitlist.check(session):
+                log.warning("the queue in memory was not that of the database; read it anew")
             refused = []
-            for job in jobs.larger_than(session, self._ledger.pool_limit):
+            for job_id in self._waitlist.beyond(self._ledger.rules.known, _REFUSED_AT_ONCE):
+                job = jobs.get(session, job_id)
+                pool = self._ledger.rules.limit(session, job.owner)
                 try:
-                    self._ledger.check_ever(Amount(job.memory, job.millicpu), f"Job {job.title}")
+                    self._ledger.check_ever(jobs.amount(job), f"Job {job.title}", pool)
                 except NeverFits as e:
                     error = JobError(code="never-fits", message=e.message, hint=e.hint or "")
                     self._machine.refuse(session, job, error)
@@ -363,7 +372,7 @@ def _snapshot(session: Session, job_id: str) -> tuple[Attempt, JobState, bool]:
         release=job.release,
         pipeline=job.pipeline,
         parameters=job.parameters,
-        amount=Amount(job.memory, job.millicpu).wire(),
+        amount=jobs.amount(job).wire(),
         time_limit=job.time_limit,
         product=row.product,
     )

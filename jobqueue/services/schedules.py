@@ -215,11 +215,11 @@ class Schedules:
             return None
         origin = JobOrigin(kind=OriginKind.SCHEDULE, id=row.id)
         try:
-            with session.begin_nested():
-                wanted = JobSubmission.model_validate(row.submission)
-                job = self._submission.store(
-                    session, self._submission.row(wanted, origin), wanted.hooks
-                )
+            wanted = JobSubmission.model_validate(row.submission)
+            # what is refused is refused before anything is written
+            job = self._submission.store(
+                session, self._submission.row(wanted, origin), wanted.hooks
+            )
         except GavipError as e:
             row.last_message = f"Not submitted: {e.message}"
             return None

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from gavip_api.enums import JobState
 from gavip_api.errors import NotFound
 from jobqueue.amounts import Amount
-from jobqueue.schedulers import Candidate
+from jobqueue.schedulers import Running
 
 from .orm import AttemptRow, JobRow
 
@@ -59,6 +60,11 @@ def get(session: Session, job_id: str) -> JobRow:
     return row
 
 
+def amount(row: JobRow) -> Amount:
+    """Return what a job takes: its resources and one slot."""
+    return Amount(row.memory, row.millicpu, 1, row.archive or 0)
+
+
 def attempt(session: Session, job: JobRow) -> AttemptRow:
     """Return the present attempt of a job that was ever started."""
     row = session.get(AttemptRow, (job.id, job.attempt))
@@ -99,27 +105,50 @@ def active(session: Session) -> list[JobRow]:
     return list(session.scalars(select(JobRow).where(JobRow.state.in_(ACTIVE)).order_by(JobRow.id)))
 
 
-def candidates(session: Session) -> Iterator[Candidate]:
-    """Yield the queued jobs in order of submission, lazily."""
+def queued(session: Session) -> Iterator[Any]:
+    """Yield of each queued job, in order of submission, what schedulers need to know."""
     query = (
-        select(JobRow.id, JobRow.owner, JobRow.memory, JobRow.millicpu)
+        select(
+            JobRow.id,
+            JobRow.owner,
+            JobRow.avi,
+            JobRow.pipeline,
+            JobRow.memory,
+            JobRow.millicpu,
+            JobRow.archive,
+            JobRow.time_limit,
+            JobRow.created,
+        )
         .where(JobRow.state == JobState.QUEUED.value)
         .order_by(JobRow.id)
-        .execution_options(yield_per=200)
+        .execution_options(yield_per=1000)
     )
-    # PostgreSQL holds a cursor open until told: a scheduler seldom reads to the end
-    with session.execute(query) as found:
-        for job_id, owner, memory, millicpu in found:
-            yield Candidate(job_id, owner, Amount(memory, millicpu))
+    yield from session.execute(query)
 
 
-def larger_than(session: Session, amount: Amount) -> list[JobRow]:
-    """Return the queued jobs that need more than `amount`."""
-    query = select(JobRow).where(
-        JobRow.state == JobState.QUEUED.value,
-        or_(JobRow.memory > amount.memory, JobRow.millicpu > amount.millicpu),
+def running(session: Session) -> list[Running]:
+    """Return what starting and running jobs hold, and when they are over at the latest."""
+    query = (
+        select(
+            JobRow.owner,
+            JobRow.memory,
+            JobRow.millicpu,
+            JobRow.archive,
+            JobRow.time_limit,
+            AttemptRow.started,
+            AttemptRow.created,
+        )
+        .join(AttemptRow, (AttemptRow.job_id == JobRow.id) & (AttemptRow.number == JobRow.attempt))
+        .where(JobRow.state.in_(ACTIVE))
     )
-    return list(session.scalars(query.limit(1000)))
+    return [
+        Running((r.started or r.created).timestamp() + r.time_limit, r.owner, _amount(r))
+        for r in session.execute(query)
+    ]
+
+
+def _amount(row: Any) -> Amount:
+    return Amount(row.memory, row.millicpu, 1, row.archive)
 
 
 def count(session: Session, state: tuple[str, ...], owner: str | None = None) -> int:
@@ -128,16 +157,6 @@ def count(session: Session, state: tuple[str, ...], owner: str | None = None) ->
     if owner is not None:
         query = query.where(JobRow.owner == owner)
     return session.scalar(query) or 0
-
-
-def positions(session: Session, job_ids: list[str]) -> dict[str, int]:
-    """Return the places, from 1 in order of submission, of those of `job_ids` that are queued."""
-    if not job_ids:
-        return {}
-    place = func.row_number().over(order_by=JobRow.id).label("place")
-    queue = select(JobRow.id, place).where(JobRow.state == JobState.QUEUED.value).subquery()
-    query = select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids))
-    return {row.id: row.place for row in session.execute(query)}
 
 
 def ended_before(session: Session, when: datetime, limit: int) -> list[JobRow]:

@@ -47,6 +47,7 @@ class JobRow(Base):
     __table_args__ = (
         Index("ix_jobs_state_id", "state", "id"),
         Index("ix_jobs_owner_id", "owner", "id"),
+        Index("ix_jobs_origin", "origin"),
         Index("ix_jobs_owner_state_id", "owner", "state", "id"),
         Index("ix_jobs_owner_avi_id", "owner", "avi", "id"),
     )

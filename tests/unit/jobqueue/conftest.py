@@ -139,6 +139,7 @@ class FakeHub:
     callers = {
         "portal": Caller("portal", "service", frozenset({"custom:jobqueue:act-for"})),
         "spawner": Caller("spawner", "service", frozenset({"custom:jobqueue:reserve"})),
+        "operator": Caller("portal", "service", frozenset({"custom:jobqueue:operate"})),
         "metrics": Caller("prometheus", "service", frozenset({"read:metrics"})),
         "alice": Caller("alice", "user", frozenset({"custom:portal:access"})),
     }
@@ -353,7 +354,7 @@ def session(database: Database) -> Any:
 
 @pytest.fixture
 def ledger() -> Ledger:
-    return Ledger(Amount(4 * GIB, 4000), Amount(3 * GIB, 3000))
+    return Ledger(Amount(4 * GIB, 4000, 8, 4), Amount(3 * GIB, 3000, 6, 2))
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ async def test_what_can_never_run_is_refused_at_once(service, payload, resources
 async def test_resources_follow_from_parameters(service):
     job_id = await service.submit(memory="100M + 2M * rows", cpu="0.1 * rows")
     job = await service.job(job_id)
-    assert job["resources"] == {"memory": 110 << 20, "cpu": 0.5}
+    assert job["resources"] == {"memory": 110 << 20, "cpu": 0.5, "slots": 1, "archive": 0}
 
 
 async def test_waiting_jobs_are_limited_per_user(start, payload):
@@ -114,11 +114,15 @@ async def test_jobs_say_why_they_wait(service):
     job = await service.job(own)
     assert job["position"] == 1
     assert "You hold: Job Work (256 MiB and 1 core)" in job["waiting_for"]
+    assert job["waiting"]["kind"] == "pool"
+    assert [h["id"] for h in job["waiting"]["holders"]] == [f"job:{first}"]
     bob = await service.submit("bob", cpu=1)
     await service.reach(bob, "running")
     cid = await service.submit("cid", cpu=1)
     job = await service.job(cid)
-    assert job["position"] == 2
+    # before alice's second: cid has had nothing yet
+    assert job["position"] == 1
+    assert (job["waiting"]["kind"], job["waiting"]["holders"]) == ("machine", [])
     assert job["waiting_for"].startswith("The machine is full: 1.5 GiB and 0 cores are free")
     await service.plane.end(f"job-{first}.1", OK)
     await service.reach(own, "running")
@@ -345,6 +349,15 @@ ROUTES = [
     ("GET", "events?owner=alice", "portal"),
     ("GET", "queue", "portal"),
     ("GET", "pools/alice", "portal"),
+    ("GET", "ledger", "operator"),
+    ("GET", "audit", "operator"),
+    ("GET", "scheduler", "operator"),
+    ("PUT", "scheduler", "operator"),
+    ("GET", "role-pools", "operator"),
+    ("PUT", "role-pools/scientist", "operator"),
+    ("GET", "pools/alice/limits", "operator"),
+    ("PUT", "pools/alice/limits", "operator"),
+    ("DELETE", "pools/alice/limits?by=x", "operator"),
     ("PUT", "reservations/x", "spawner"),
     ("DELETE", "reservations/x", "spawner"),
 ]
@@ -352,7 +365,7 @@ ROUTES = [
 
 @pytest.mark.parametrize(("method", "path", "allowed"), ROUTES)
 async def test_only_the_parts_of_the_platform_get_in(service, method, path, allowed):
-    for who in {"portal", "spawner", "alice"} - {allowed}:
+    for who in {"portal", "spawner", "operator", "alice"} - {allowed}:
         r = await service.client.request(
             method, path, headers={"Authorization": f"token {who}"}, json={}
         )
