@@ -154,7 +154,8 @@ class JobMachine:
         if outcome.state is _S.LOST:
             job.losses += 1
             if job.losses <= RETRIES_AFTER_LOSS and not job.cancel_requested:
-                self._move(session, job, _S.LOST, "The job's process vanished; it is tried again.")
+                why = outcome.error.message if outcome.error else "The job's process vanished."
+                self._move(session, job, _S.LOST, f"{why} It is tried again.")
                 self._move(session, job, _S.QUEUED, "tried again")
                 return
         job.ended = now

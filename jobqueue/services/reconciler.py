@@ -33,7 +33,7 @@ from . import tokens
 from .events import EventBus
 from .ledger import Ledger, LedgerRoom, NeverFits
 from .machine import JobMachine
-from .outcome import outcome
+from .outcome import GAVE_UP, outcome
 from .progress import ProgressIntake
 from .waiting import Waitlist
 
@@ -237,8 +237,10 @@ class Reconciler:
         # first make sure that it never runs, then say that it does not
         await self._backend.stop(attempt.job_id, attempt.number, 0)
         status = await self._backend.inspect(attempt)
-        if status.phase is ProcessPhase.ABSENT:
-            return ProcessStatus(attempt.name, ProcessPhase.EXITED, reason="stopped")
+        if status.phase is ProcessPhase.ABSENT or (
+            status.reason == "stopped" and status.exit_code is None
+        ):
+            return ProcessStatus(attempt.name, ProcessPhase.EXITED, reason=GAVE_UP)
         return status
 
     async def _wait(self, attempt: Attempt) -> ProcessStatus:

@@ -64,7 +64,22 @@ GONE = ProcessStatus("x", ProcessPhase.VANISHED)
         pytest.param(exited(-11), None, False, "failed", "crashed", id="crashed"),
         pytest.param(exited(127), None, False, "failed", "not-startable", id="no interpreter"),
         pytest.param(exited(0), None, False, "failed", "no-result", id="left nothing"),
-        pytest.param(exited(None, "stopped"), None, False, "failed", "not-startable", id="gave up"),
+        pytest.param(exited(None, "gave-up"), None, False, "failed", "not-startable", id="gave up"),
+        pytest.param(exited(-15, "stopped"), None, False, "lost", "lost", id="platform shut down"),
+        pytest.param(
+            exited(None, "stopped"), None, False, "lost", "lost", id="shut down before it began"
+        ),
+        pytest.param(
+            exited(-15, "stopped"),
+            RunResult(ok=False, error=JobError(code="cancelled", message="stopped")),
+            False,
+            "lost",
+            "lost",
+            id="shut down, and the runner said so",
+        ),
+        pytest.param(
+            exited(-15, "stopped"), None, True, "cancelled", "cancelled", id="stopped by us"
+        ),
         pytest.param(GONE, None, False, "lost", "lost", id="vanished"),
         pytest.param(GONE, None, True, "cancelled", "cancelled", id="vanished when cancelled"),
     ],
