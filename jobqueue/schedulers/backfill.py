@@ -33,7 +33,7 @@ class Backfill(Fifo):
     ).tag(config=True)
 
     depth = Integer(
-        5, min=1, help="Most jobs of one user looked at for one backfilling decision. Default: 5."
+        20, min=1, help="Most jobs of one user looked at for one backfilling decision. Default: 20."
     ).tag(config=True)
 
     def pick(self, queue: WaitingQueue, room: Room) -> Candidate | None:

@@ -45,7 +45,9 @@ class Explainer:
         room = LedgerRoom(self._ledger, session)
         candidates = [self._waitlist.candidate(row) for row in rows]
         places = self._waitlist.places(candidates, room)
-        forecast = self._forecaster.get(session, room)
+        # an answer to a submission comes before the job is in the list, and must not wait for a forecast
+        new = len(candidates) == 1 and candidates[0].id not in self._waitlist
+        forecast = None if new else self._forecaster.get(session, room)
         holders: dict[str, tuple[Reservation, ...]] = {}
         found = {}
         for row, candidate, place in zip(rows, candidates, places, strict=True):
@@ -83,8 +85,10 @@ class Explainer:
         return Waiting(kind=WaitingKind.TURN, reason="It starts in a moment.")
 
     def _estimate(
-        self, row: JobRow, candidate: Candidate, place: int, forecast: Forecast
+        self, row: JobRow, candidate: Candidate, place: int, forecast: Forecast | None
     ) -> tuple[datetime | None, str]:
+        if forecast is None:
+            return None, "It was submitted just now: ask again in a moment."
         start = forecast.start(candidate.id, place)
         if start is None:
             return None, (

@@ -24,6 +24,7 @@ from .ledger import Ledger, LedgerRoom
 from .waiting import Waitlist
 
 _KEPT_SECONDS = 5.0
+_FEW_JOBS = 200
 _MOST_STARTS = 200
 _MOST_JOBS = 1000
 _PER_OWNER = 50
@@ -45,12 +46,15 @@ class Forecast:
         Whether time limits had to stand in for unknown run times.
     rate : float
         Starts per second, from which later ones follow; 0 when that cannot be told.
+    version : int
+        Of the waitlist that it was made from.
     """
 
     made: float
     starts: dict[str, float] = field(default_factory=dict)
     guessed: bool = False
     rate: float = 0.0
+    version: int = -1
 
     def start(self, job_id: str, place: int) -> float | None:
         """Return the expected start of the job at `place` of the queue, or None when it cannot be told."""
@@ -77,11 +81,14 @@ class Forecaster:
         self._last = Forecast(-math.inf)
 
     def get(self, session: Session, room: LedgerRoom) -> Forecast:
-        """Return a forecast that is at most a few seconds old, or an older one while another is made."""
-        if time.time() - self._last.made < _KEPT_SECONDS:
-            return self._last
+        """Return a forecast: of this moment while few jobs wait, else one a few seconds old."""
+        last = self._last
+        fresh = time.time() - last.made < _KEPT_SECONDS
+        if fresh and (last.version == self._waitlist.version or self._waitlist.count() > _FEW_JOBS):
+            return last
         if not self._lock.acquire(blocking=False):
-            return self._last
+            # somebody else is at it
+            return last
         try:
             self._last = self._make(session, room)
         finally:
@@ -93,7 +100,7 @@ class Forecaster:
         self._last = Forecast(-math.inf)
 
     def _make(self, session: Session, room: LedgerRoom) -> Forecast:
-        now = room.now
+        now, version = room.now, self._waitlist.version
         running: list[Running] = []
         guessed = False
         for job in jobs.active(session):
@@ -129,7 +136,8 @@ class Forecaster:
             ahead.advance(ahead.next_end)
         last = max(starts.values(), default=now)
         enough = len(starts) >= _ENOUGH_FOR_A_RATE and last > now
-        return Forecast(now, starts, guessed, len(starts) / (last - now) if enough else 0.0)
+        rate = len(starts) / (last - now) if enough else 0.0
+        return Forecast(now, starts, guessed, rate, version)
 
 
 def _expected(candidate: Candidate) -> float:

@@ -185,7 +185,10 @@ class Ledger:
             elif amount.slots > free.slots:
                 reason = f"The platform runs {self.capacity.slots} things at once, and no more."
             else:
-                reason = f"The machine is full: {free} are free, and this needs {amount}."
+                reason = (
+                    f"The machine is full: {free._replace(archive=0)} are free,"
+                    f" and this needs {amount._replace(archive=0)}."
+                )
             return Refusal(
                 kind=kind,
                 own=False,
@@ -391,7 +394,7 @@ def _kind(amount: Amount, room: Amount, otherwise: WaitingKind) -> WaitingKind:
 def _lacking(amount: Amount, left: Amount, limit: Amount, needs: str) -> str:
     held = limit - left
     if not amount._replace(archive=0, slots=0).fits(left):
-        return f"{held} of the {limit._replace(archive=0)} that a user may hold, and {needs}"
+        return f"{held._replace(archive=0)} of the {limit._replace(archive=0)} that a user may hold, and {needs}"
     if amount.slots > left.slots:
         return f"{held.slots} of the {limit.slots} things that a user may run at once"
     return (

@@ -33,6 +33,11 @@ class Waitlist:
         What runs are expected to take.
     shares : ShareBook
         Told of users when they first appear.
+
+    Attributes
+    ----------
+    version : int
+        Grows with every change.
     """
 
     def __init__(self, scheduler: Scheduler, history: RunTimes, shares: ShareBook) -> None:
@@ -41,6 +46,7 @@ class Waitlist:
         self._history = history
         self._shares = shares
         self._queue = WaitingQueue(scheduler.rank)
+        self.version = 0
         # equal strings and amounts are kept once: 100,000 jobs of 500 users repeat them all
         self._same: dict[object, object] = {}
 
@@ -54,6 +60,7 @@ class Waitlist:
         with self._lock:
             self._scheduler = scheduler
             self._queue = self._queue.ranked(scheduler.rank)
+            self.version += 1
 
     # -- in step with the database --
 
@@ -65,6 +72,7 @@ class Waitlist:
             for candidate in candidates:
                 self._shares.know(candidate.owner)
             self._queue = WaitingQueue(self._scheduler.rank, candidates)
+            self.version += 1
 
     def check(self, session: Session) -> bool:
         """Compare with the database and read anew when they differ; return whether they agreed."""
@@ -82,6 +90,7 @@ class Waitlist:
             with self._lock:
                 self._shares.know(candidate.owner)
                 self._queue.add(candidate)
+                self.version += 1
 
         on_commit(session, enter)
 
@@ -92,6 +101,7 @@ class Waitlist:
         def leave() -> None:
             with self._lock:
                 self._queue.discard(job_id)
+                self.version += 1
 
         on_commit(session, leave)
 
@@ -150,6 +160,10 @@ class Waitlist:
         """Return how many jobs wait, in all or of `owner`."""
         with self._lock:
             return len(self._queue) if owner is None else self._queue.count(owner)
+
+    def __contains__(self, job_id: str) -> bool:
+        with self._lock:
+            return job_id in self._queue
 
     def beyond(self, limit: Callable[[str], Amount], most: int) -> list[str]:
         """Return the ids of jobs that need more than their owner's limit, at most `most`."""

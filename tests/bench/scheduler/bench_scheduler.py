@@ -8,16 +8,12 @@ The workload is described, with its sources and assumptions, in ``workload.py``,
 
 from __future__ import annotations
 
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import click
 import numpy as np
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
-
 from measures import Figures, judge
 from workload import CAPACITY, POOL, mixed
 
@@ -80,7 +76,9 @@ def replay(name: str, jobs: int, users: int, load_: float, half_life: float, see
 @click.command()
 @click.option("--jobs", default=20_000, show_default=True, help="Jobs of the workload.")
 @click.option("--users", default=500, show_default=True, help="Users of the workload.")
-@click.option("--load", "load_", default=1.1, show_default=True, help="Offered over possible work.")
+@click.option(
+    "--load", "load_", default=0.95, show_default=True, help="Offered over possible work."
+)
 @click.option("--half-life", default=7.0, show_default=True, help="Of the shares, in days.")
 @click.option("--seed", default=1, show_default=True, help="Of the random numbers.")
 @click.option("--processes", default=1, show_default=True, help="Schedulers simulated at once.")
@@ -100,7 +98,8 @@ def main(
     chosen = names or NAMES
     print(f"{jobs} jobs, {users} users, load {load_}, half-life {half_life} d, seed {seed}")
     print(
-        "| scheduler | utilisation | Jain | slowdown median | mean | p95 | longest wait of a big job | µs/decision | CPU s |"
+        "| scheduler | utilisation | Jain | slowdown median | mean | p95 |"
+        " longest wait of a big job | µs/decision | CPU s |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     results: dict[str, Figures] = {}

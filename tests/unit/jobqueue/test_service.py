@@ -125,8 +125,10 @@ async def test_jobs_say_why_they_wait(service):
     assert (job["waiting"]["kind"], job["waiting"]["holders"]) == ("machine", [])
     assert job["waiting_for"].startswith("The machine is full: 1.5 GiB and 0 cores are free")
     await service.plane.end(f"job-{first}.1", OK)
+    await service.reach(cid, "running")
+    assert (await service.job(cid))["waiting_for"] is None
+    await service.plane.end(f"job-{cid}.1", OK)
     await service.reach(own, "running")
-    assert (await service.job(own))["waiting_for"] is None
 
 
 async def test_lists_are_narrowed_and_paged(service):
