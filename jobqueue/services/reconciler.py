@@ -11,6 +11,7 @@ finished, vanished ones lost.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from collections import defaultdict
@@ -21,7 +22,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from gavip_api.enums import JobState
-from gavip_api.errors import GavipError
+from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import JobError, UserProfile, utcnow
 from gavip_spawner.plane import ProcessPhase, ProcessStatus
 from gavip_web.database import Database
@@ -47,6 +48,9 @@ _OVERTIME = 30.0
 """Seconds beyond its limit after which the queue itself stops an attempt that the plane should have stopped."""
 
 _REMOVED_AT_ONCE = 50
+
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Faults of the machine that pass and say nothing of the job that met them."""
 _REFUSED_AT_ONCE = 1000
 
 
@@ -223,7 +227,10 @@ class Reconciler:
                 if token:
                     await self._backend.create(attempt, token)
                 status = await self._backend.start(attempt)
-            except (GavipError, OSError):
+            except (GavipError, OSError) as e:
+                if isinstance(e, OSError) and e.errno in _PASSING:
+                    # a full disk is nothing about this job: it waits until there is room
+                    raise Unavailable(f"It cannot be started now: {e.strerror}.") from e
                 # counted here and not in the driver: a locked database must never fail a job
                 self._failures[attempt.job_id] += 1
                 if self._failures[attempt.job_id] < _START_TRIES:
