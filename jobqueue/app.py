@@ -88,6 +88,13 @@ class JobQueueApp(ServiceApp):
         help="Back-end of the execution plane. Default: processes of this machine, which isolates nobody.",
     ).tag(config=True)
 
+    warm_modules: Any = List(
+        Unicode(),
+        ["avi.runner.main", "avi.runner.engine", "papermill.execute", "jsonschema", "httpx"],
+        help="Modules that the process back-end imports once, in a process without identity that forks for each job,"
+        " so that jobs start at once; empty: each job starts cold. Default: what the runner of notebooks needs.",
+    ).tag(config=True)
+
     scheduler = Unicode(
         "fair-share",
         help="Name of the scheduler: `fifo`, `shortest-first`, `fair-share`, `backfill`, or one that an installed"
@@ -317,8 +324,10 @@ class JobQueueApp(ServiceApp):
         machine = JobMachine(ledger, waitlist, history)
         forecaster = Forecaster(ledger, waitlist, history)
         queries = Queries(ledger, waitlist, Explainer(ledger, waitlist, history, forecaster))
+        self.plane_in_use = self.make_plane()
+        await self.plane_in_use.prepare(tuple(self.warm_modules))
         backend = JobBackend(
-            self.make_plane(),
+            self.plane_in_use,
             self.layout,
             archive_url=self.archive_url,
             runs_url=f"{self.runner_url.rstrip('/')}/api/v1/runs",
@@ -449,6 +458,7 @@ class JobQueueApp(ServiceApp):
             with suppress(asyncio.CancelledError):
                 await task
         await self.intake.close()
+        await self.plane_in_use.close()
         await self.hub.close()
         await asyncio.to_thread(self.database.close)
 

@@ -96,7 +96,9 @@ async def test_creating_again_keeps_the_first_spec(plane: ProcessPlane, tmp_path
 async def test_memory_over_the_limit_is_ended_and_named(
     plane: ProcessPlane, tmp_path: Path
 ) -> None:
-    code = "x = bytearray(200 << 20); x[::4096] = b'1' * len(x[::4096]); import time; time.sleep(60)"
+    code = (
+        "x = bytearray(200 << 20); x[::4096] = b'1' * len(x[::4096]); import time; time.sleep(60)"
+    )
     await plane.create(spec(tmp_path, code, memory=100 * MIB))
     await plane.start("p1")
     status = await asyncio.wait_for(plane.wait("p1"), 15)
@@ -120,9 +122,7 @@ async def test_time_limit_ends_the_whole_tree(plane: ProcessPlane, tmp_path: Pat
 async def test_stop_is_idempotent_and_ends_a_deaf_process(
     plane: ProcessPlane, tmp_path: Path
 ) -> None:
-    code = (
-        "import signal,time;signal.signal(15,signal.SIG_IGN);print('deaf',flush=True);time.sleep(60)"
-    )
+    code = "import signal,time;signal.signal(15,signal.SIG_IGN);print('deaf',flush=True);time.sleep(60)"
     await plane.create(spec(tmp_path, code))
     await plane.start("p1")
     log = tmp_path / "plane/p1/log"
