@@ -17,7 +17,8 @@ from jobqueue.storage.orm import JobRow
 
 from .forecast import Forecast, Forecaster
 from .history import RunTimes
-from .ledger import Ledger, LedgerRoom
+from .ledger import Ledger
+from .occupancy import QuickRoom
 from .waiting import Waitlist
 
 
@@ -42,7 +43,7 @@ class Explainer:
         """Return place and reason of queued jobs, by id."""
         if not rows:
             return {}
-        room = LedgerRoom(self._ledger, session)
+        room = self._ledger.room()
         candidates = [self._waitlist.candidate(row) for row in rows]
         places = self._waitlist.places(candidates, room)
         # an answer to a submission comes before the job is in the list, and must not wait for a forecast
@@ -52,7 +53,7 @@ class Explainer:
         found = {}
         for row, candidate, place in zip(rows, candidates, places, strict=True):
             if candidate.owner not in holders:
-                holders[candidate.owner] = tuple(room.holders(candidate.owner))
+                holders[candidate.owner] = tuple(self._ledger.holders(session, candidate.owner))
             reason = self._reason(candidate, place, room, holders[candidate.owner])
             start, basis = self._estimate(row, candidate, place, forecast)
             found[row.id] = (
@@ -65,10 +66,10 @@ class Explainer:
         self,
         candidate: Candidate,
         place: int,
-        room: LedgerRoom,
+        room: QuickRoom,
         held: tuple[Reservation, ...],
     ) -> Waiting:
-        refusal = self._ledger.refusal(candidate.owner, candidate.amount, room, held)
+        refusal = self._ledger.refusal(candidate.owner, candidate.amount, room, lambda: held)
         if refusal is not None:
             return Waiting(
                 kind=refusal.kind,

@@ -20,7 +20,8 @@ from jobqueue.simulation import Simulation
 from jobqueue.storage import jobs
 
 from .history import RunTimes
-from .ledger import Ledger, LedgerRoom
+from .ledger import Ledger
+from .occupancy import QuickRoom
 from .waiting import Waitlist
 
 _KEPT_SECONDS = 5.0
@@ -80,7 +81,7 @@ class Forecaster:
         self._lock = threading.Lock()
         self._last = Forecast(-math.inf)
 
-    def get(self, session: Session, room: LedgerRoom) -> Forecast:
+    def get(self, session: Session, room: QuickRoom) -> Forecast:
         """Return a forecast: of this moment while few jobs wait, else one a few seconds old."""
         last = self._last
         fresh = time.time() - last.made < _KEPT_SECONDS
@@ -99,7 +100,7 @@ class Forecaster:
         """Make a new forecast when next asked: scheduler or pools have changed."""
         self._last = Forecast(-math.inf)
 
-    def _make(self, session: Session, room: LedgerRoom) -> Forecast:
+    def _make(self, session: Session, room: QuickRoom) -> Forecast:
         now, version = room.now, self._waitlist.version
         running: list[Running] = []
         guessed = False

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -28,6 +28,7 @@ from jobqueue.storage import jobs
 from jobqueue.storage.hooks import on_commit
 from jobqueue.storage.orm import OwnerRow, ReservationRow
 
+from .occupancy import Occupancy, QuickRoom
 from .pools import PoolRules
 
 DEFAULT_HALF_LIFE = 7 * 86400.0
@@ -84,17 +85,32 @@ class Ledger:
         self.capacity = capacity
         self.rules = PoolRules(capacity, pool)
         self.shares = ShareBook(capacity, half_life)
+        self.occupancy = Occupancy()
 
     def load(self, session: Session) -> None:
         """Read into memory what schedulers and explanations need: pools, and what users had."""
         self.rules.load(session)
-        held = self.held(session)
+        ends = jobs.ends(session)
+        self.occupancy.replace(
+            {
+                row.id: Running(ends.get(row.id, math.inf), row.owner, _amount(row))
+                for row in session.scalars(select(ReservationRow))
+            }
+        )
+        held = self.occupancy.holdings()
         now = time.time()
         for row in session.scalars(select(OwnerRow)):
             at = row.used_at.timestamp() if row.used_at else now
             self.shares.put(row.name, _means(row), at, held.pop(row.name, _NONE))
         for owner, amount in held.items():
             self.shares.hold(owner, amount, now)
+
+    def check(self, session: Session) -> bool:
+        """Compare memory with the database and read anew when they differ; return whether they agreed."""
+        if self.occupancy.holdings() == self.held(session):
+            return True
+        self.load(session)
+        return False
 
     # -- reading --
 
@@ -116,6 +132,26 @@ class Ledger:
         if owner is not None:
             query = query.where(ReservationRow.owner == owner)
         return tuple(_model(row) for row in session.scalars(query))
+
+    def holders(self, session: Session, owner: str, but: str = "") -> list[Reservation]:
+        """Return what `owner` holds, the largest first, at most a few and one more.
+
+        Parameters
+        ----------
+        but : str
+            Id of a reservation that does not count.
+        """
+        rows = session.scalars(
+            select(ReservationRow)
+            .where(ReservationRow.owner == owner, ReservationRow.id != but)
+            .order_by(ReservationRow.memory.desc(), ReservationRow.id)
+            .limit(_SHOWN_HOLDERS + 1)
+        )
+        return [_model(row) for row in rows]
+
+    def room(self) -> QuickRoom:
+        """Return what is free, from memory: for schedulers and explanations."""
+        return QuickRoom(self.capacity, self.occupancy, self.rules, self.shares)
 
     def pool(self, session: Session, owner: str) -> Pool:
         """Return a user's pool with all that is held in it, oldest first."""
@@ -154,15 +190,15 @@ class Ledger:
         self,
         owner: str,
         amount: Amount,
-        room: LedgerRoom,
-        holders: Sequence[Reservation] | None = None,
+        room: _Room,
+        holders: Callable[[], Sequence[Reservation]],
     ) -> Refusal | None:
         """Say why `amount` cannot be granted to `owner` now, or return None when it can.
 
         Parameters
         ----------
-        holders : sequence of Reservation, optional
-            What `owner` holds, if that was read already.
+        holders : callable
+            Returns what `owner` holds, to be named.
         """
         left = room.in_pool(owner)
         if not amount.fits(left):
@@ -171,7 +207,7 @@ class Ledger:
             return Refusal(
                 kind=_kind(amount, left, WaitingKind.POOL),
                 own=True,
-                reason=f"You hold {held}. You hold: {_names(holders or room.holders(owner))}.",
+                reason=f"You hold {held}. You hold: {_names(holders())}.",
                 hint="Stop one of these, or wait until it ends.",
             )
         free = room.in_machine()
@@ -199,8 +235,15 @@ class Ledger:
 
     # -- changing --
 
-    def reserve(self, session: Session, request: ReservationRequest) -> Reservation:
+    def reserve(
+        self, session: Session, request: ReservationRequest, end: float = math.inf
+    ) -> Reservation:
         """Grant `request` or refuse it, at once; asking again with the same id changes nothing or replaces it.
+
+        Parameters
+        ----------
+        end : float
+            When it will be over at the latest, seconds since the epoch, for backfilling.
 
         Returns
         -------
@@ -221,10 +264,16 @@ class Ledger:
             raise Conflict("This reservation's id is in use for something else.")
         if request.roles is not None:
             self.rules.note_roles(session, request.owner, request.roles)
-        room = LedgerRoom(self, session, but=request.id, exact=True)
+        room = LedgerRoom(self, session, request.owner, but=row)
         pool = room.limit(request.owner)
         self.check_ever(amount, request.title or str(request.kind), pool)
-        refusal = self.refusal(request.owner, amount, room)
+        refusal = self.refusal(
+            request.owner,
+            amount,
+            room,
+            # who holds what is read only when it must be told
+            lambda: self.holders(session, request.owner, but=request.id),
+        )
         if refusal is not None:
             return Reservation(
                 **request.model_dump(),
@@ -242,6 +291,8 @@ class Ledger:
         row.title = request.title
         session.flush()
         self._remember(session, request.owner)
+        line = Running(end, request.owner, amount)
+        on_commit(session, lambda: self.occupancy.put(request.id, line))
         return _model(row)
 
     def release(self, session: Session, reservation_id: str) -> bool:
@@ -253,7 +304,12 @@ class Ledger:
         session.delete(row)
         session.flush()
         self._remember(session, row.owner)
+        on_commit(session, lambda: self.occupancy.drop(reservation_id))
         return True
+
+    def expect_end(self, session: Session, reservation_id: str, end: float) -> None:
+        """Note when something that was granted will be over at the latest, seconds since the epoch."""
+        on_commit(session, lambda: self.occupancy.end(reservation_id, end))
 
     def outside(self, session: Session) -> list[str]:
         """Return the ids of reservations for hub servers, which only the hub knows the end of."""
@@ -287,74 +343,46 @@ class Ledger:
 
 
 class LedgerRoom:
-    """What is free, for schedulers and explanations; reads each figure once (the transaction sees one state).
+    """What is free as the transaction sees it; what grants are decided by.
 
     Parameters
     ----------
     ledger : Ledger
     session : Session
         Of the transaction in which the decision is taken.
-    but : str
-        Id of a reservation that does not count, as it is about to be replaced.
-    exact : bool
-        Whether to read limits in the transaction, as grants must, instead of from memory.
+    owner : str
+        Who asks.
+    but : ReservationRow, optional
+        A reservation of the owner's that does not count, as it is about to be replaced.
     """
 
     def __init__(
-        self, ledger: Ledger, session: Session, but: str = "", *, exact: bool = False
+        self, ledger: Ledger, session: Session, owner: str, but: ReservationRow | None
     ) -> None:
-        self.now = time.time()
-        self.shares = ledger.shares
-        self._ledger = ledger
-        self._session = session
-        self._but = but
-        self._held = ledger.held(session)
-        self._limits: dict[str, Amount] = {}
-        row = session.get(ReservationRow, but) if but else None
-        if row is not None:
-            self._held[row.owner] = self._held[row.owner] - _amount(row)
-        self._machine = ledger.capacity - sum(self._held.values(), _NONE)
-        self._running: list[Running] | None = None
-        self._exact = exact
+        self._limit = ledger.rules.limit(session, owner)
+        freed = _amount(but) if but is not None else _NONE
+        self._pool = self._limit - ledger.used(session, owner) + freed
+        self._machine = ledger.capacity - ledger.used(session) + freed
 
     def limit(self, owner: str) -> Amount:
-        """Return the limit of `owner`."""
-        if not self._exact:
-            return self._ledger.rules.known(owner)
-        limit = self._limits.get(owner)
-        if limit is None:
-            limit = self._limits[owner] = self._ledger.rules.limit(self._session, owner)
-        return limit
+        """Return the limit of the owner."""
+        return self._limit
 
     def in_pool(self, owner: str) -> Amount:
-        """Return what `owner` may still take."""
-        return self.limit(owner) - self._held.get(owner, _NONE)
+        """Return what the owner may still take."""
+        return self._pool
 
     def in_machine(self) -> Amount:
         """Return what is free in total."""
         return self._machine
 
-    def running(self) -> list[Running]:
-        """Return all that holds resources; servers have no end."""
-        if self._running is None:
-            servers = self._session.scalars(
-                select(ReservationRow).where(ReservationRow.kind != ReservationKind.JOB.value)
-            )
-            self._running = [
-                *jobs.running(self._session),
-                *(Running(math.inf, row.owner, _amount(row)) for row in servers),
-            ]
-        return self._running
 
-    def holders(self, owner: str) -> list[Reservation]:
-        """Return what `owner` holds, the largest first, at most a few."""
-        rows = self._session.scalars(
-            select(ReservationRow)
-            .where(ReservationRow.owner == owner, ReservationRow.id != self._but)
-            .order_by(ReservationRow.memory.desc(), ReservationRow.id)
-            .limit(_SHOWN_HOLDERS + 1)
-        )
-        return [_model(row) for row in rows]
+class _Room(Protocol):
+    def limit(self, owner: str) -> Amount: ...
+
+    def in_pool(self, owner: str) -> Amount: ...
+
+    def in_machine(self) -> Amount: ...
 
 
 def _names(held: Sequence[Reservation]) -> str:

@@ -8,6 +8,8 @@ or running; only the newest attempt counts.
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy.orm import Session
 
 from gavip_api.enums import EventKind, JobState, ReservationKind, ReservationState
@@ -38,11 +40,6 @@ _ALLOWED: dict[JobState, frozenset[JobState]] = {
     _S.CANCELLED: frozenset(),
     _S.TIMED_OUT: frozenset(),
 }
-
-
-def reservation_id(job_id: str) -> str:
-    """Return the id of a job's line in the ledger."""
-    return f"job:{job_id}"
 
 
 class JobMachine:
@@ -81,13 +78,14 @@ class JobMachine:
         """
         self._check(job, _S.STARTING)
         request = ReservationRequest(
-            id=reservation_id(job.id),
+            id=jobs.reservation_id(job.id),
             owner=job.owner,
             kind=ReservationKind.JOB,
             amount=jobs.amount(job).wire(),
             title=f"Job {job.title}",
         )
-        if self._ledger.reserve(session, request).state is not ReservationState.GRANTED:
+        end = time.time() + job.time_limit
+        if self._ledger.reserve(session, request, end).state is not ReservationState.GRANTED:
             return False
         job.attempt += 1
         job.progress = Progress().model_dump()
@@ -113,6 +111,8 @@ class JobMachine:
         now = utcnow()
         job.started = job.started or now
         jobs.attempt(session, job).started = now
+        end = now.timestamp() + job.time_limit
+        self._ledger.expect_end(session, jobs.reservation_id(job.id), end)
         self._move(session, job, _S.RUNNING)
 
     def progress(self, session: Session, job: JobRow, progress: Progress) -> None:
@@ -150,7 +150,7 @@ class JobMachine:
         now = utcnow()
         attempt = jobs.attempt(session, job)
         attempt.ended, attempt.outcome = now, outcome.state.value
-        self._ledger.release(session, reservation_id(job.id))
+        self._ledger.release(session, jobs.reservation_id(job.id))
         if outcome.state is _S.LOST:
             job.losses += 1
             if job.losses <= RETRIES_AFTER_LOSS and not job.cancel_requested:

@@ -32,7 +32,7 @@ from jobqueue.storage.orm import JobRow
 
 from . import tokens
 from .events import EventBus
-from .ledger import Ledger, LedgerRoom, NeverFits
+from .ledger import Ledger, NeverFits
 from .machine import JobMachine
 from .outcome import GAVE_UP, outcome
 from .progress import ProgressIntake
@@ -149,7 +149,7 @@ class Reconciler:
         return True
 
     def _pick(self, session: Session) -> tuple[str, str] | None:
-        choice = self._waitlist.pick(LedgerRoom(self._ledger, session))
+        choice = self._waitlist.pick(self._ledger.room())
         if choice is None:
             return None
         job = session.get(JobRow, choice.id)
@@ -327,8 +327,9 @@ class Reconciler:
         """Tell jobs that no longer fit: the operator may have made pool or machine smaller since."""
 
         def work(session: Session) -> list[tuple[str, str]]:
-            if not self._waitlist.check(session):
-                log.warning("the queue in memory was not that of the database; read it anew")
+            for part in (self._ledger, self._waitlist):
+                if not part.check(session):
+                    log.warning("%s in memory was not that of the database", type(part).__name__)
             refused = []
             for job_id in self._waitlist.beyond(self._ledger.rules.known, _REFUSED_AT_ONCE):
                 job = jobs.get(session, job_id)

@@ -13,11 +13,15 @@ from sqlalchemy.orm import Session
 from gavip_api.enums import JobState
 from gavip_api.errors import NotFound
 from jobqueue.amounts import Amount
-from jobqueue.schedulers import Running
 
 from .orm import AttemptRow, JobRow
 
 ACTIVE = (JobState.STARTING.value, JobState.RUNNING.value)
+
+
+def reservation_id(job_id: str) -> str:
+    """Return the id of a job's line in the ledger."""
+    return f"job:{job_id}"
 
 
 @dataclass(frozen=True)
@@ -126,29 +130,17 @@ def queued(session: Session) -> Iterator[Any]:
     yield from session.execute(query)
 
 
-def running(session: Session) -> list[Running]:
-    """Return what starting and running jobs hold, and when they are over at the latest."""
+def ends(session: Session) -> dict[str, float]:
+    """Return when starting and running jobs are over at the latest, by the ids of their reservations."""
     query = (
-        select(
-            JobRow.owner,
-            JobRow.memory,
-            JobRow.millicpu,
-            JobRow.archive,
-            JobRow.time_limit,
-            AttemptRow.started,
-            AttemptRow.created,
-        )
+        select(JobRow.id, JobRow.time_limit, AttemptRow.started, AttemptRow.created)
         .join(AttemptRow, (AttemptRow.job_id == JobRow.id) & (AttemptRow.number == JobRow.attempt))
         .where(JobRow.state.in_(ACTIVE))
     )
-    return [
-        Running((r.started or r.created).timestamp() + r.time_limit, r.owner, _amount(r))
+    return {
+        reservation_id(r.id): (r.started or r.created).timestamp() + r.time_limit
         for r in session.execute(query)
-    ]
-
-
-def _amount(row: Any) -> Amount:
-    return Amount(row.memory, row.millicpu, 1, row.archive)
+    }
 
 
 def count(session: Session, state: tuple[str, ...], owner: str | None = None) -> int:

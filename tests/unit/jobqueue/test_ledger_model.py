@@ -25,7 +25,7 @@ from gavip_api.slugs import new_id
 from jobqueue.amounts import Amount
 from jobqueue.schedulers import Fifo
 from jobqueue.services.history import RunTimes
-from jobqueue.services.ledger import Ledger, LedgerRoom, NeverFits
+from jobqueue.services.ledger import Ledger, NeverFits
 from jobqueue.services.machine import JobMachine
 from jobqueue.services.outcome import Outcome
 from jobqueue.services.waiting import Waitlist
@@ -190,7 +190,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def start_next(self):
         def work(session):
-            choice = self.waitlist.pick(LedgerRoom(self.ledger, session))
+            choice = self.waitlist.pick(self.ledger.room())
             if choice is None:
                 return None
             assert self.machine.begin(session, jobs.get(session, choice.id), "product")
@@ -272,7 +272,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {c.id for c in self.waitlist.excerpt(1000, 1000)} == queued
         with Session(self.engine) as session:
             assert self.waitlist.check(session)
+            assert self.ledger.occupancy.total == self.total()
             for owner in OWNERS:
+                assert self.ledger.occupancy.held(owner) == self.own(owner)
                 stored = self.ledger.rules.limit(session, owner)
                 assert self.ledger.rules.known(owner) == stored
 
