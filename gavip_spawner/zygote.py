@@ -36,7 +36,10 @@ _STANDARD = 3
 
 def fits(argv: list[str]) -> bool:
     """Whether an argument list runs a module with this very interpreter, which is what a fork can do."""
-    return len(argv) >= 3 and argv[0] == sys.executable and argv[1] == "-m"
+    if len(argv) < 3 or argv[1] != "-m":
+        return False
+    # not the real path: the interpreters of virtual environments are links to the same file
+    return os.path.abspath(argv[0]) == os.path.abspath(sys.executable)
 
 
 class _BecomeRunner(BaseException):
