@@ -62,7 +62,11 @@ class ShareBook:
         self._weights = tuple(1.0 / n if n else 0.0 for n in capacity)
         self.half_life = half_life
         self._accounts: dict[str, _Account] = {}
-        self._active: set[str] = set()
+        # shares of those who hold something change with time, each in its own way: they are kept
+        # sorted as of a moment ago, a ten-thousandth of the half-life at most
+        self._active: dict[str, float] = {}
+        self._sorted: SortedList = SortedList()
+        self._as_of = -math.inf
         self._idle: SortedList = SortedList()
 
     def know(self, owner: str) -> None:
@@ -81,17 +85,19 @@ class ShareBook:
     def put(self, owner: str, means: Means, at: float, held: Amount) -> None:
         """Set a user's account: the means at time `at`, and what is held since then."""
         old = self._accounts.get(owner)
-        if old is not None and owner not in self._active:
+        if owner in self._active:
+            self._sorted.remove((self._active.pop(owner), owner))
+        elif old is not None:
             self._idle.remove((old.key, owner))
         largest = self._largest(means)
         # log2 of the share as it would have been at time 0: the same at every time
         key = math.log2(largest) + at / self.half_life if largest > 0 else -math.inf
         self._accounts[owner] = _Account(means, at, held, key)
         if held == _NONE:
-            self._active.discard(owner)
             self._idle.add((key, owner))
         else:
-            self._active.add(owner)
+            self._active[owner] = share = self.share(owner, at)
+            self._sorted.add((share, owner))
 
     def share(self, owner: str, now: float) -> float:
         """Return the dominant share of `owner`, counting past holdings."""
@@ -105,13 +111,16 @@ class ShareBook:
         """Return known users, the smallest dominant share first: all of `among`, and perhaps others."""
         if len(among) <= _FEW:
             return [owner for _, owner in sorted((self.share(o, now), o) for o in among)]
-        active = sorted((self.share(owner, now), owner) for owner in self._active)
-        if not active:
+        if now - self._as_of > self.half_life * 1e-4:
+            self._active = {owner: self.share(owner, now) for owner in self._active}
+            self._sorted = SortedList((share, owner) for owner, share in self._active.items())
+            self._as_of = now
+        if not self._sorted:
             return (owner for _, owner in self._idle)
         # the keys are brought to the present lazily, for few of them are looked at
         shift = now / self.half_life
         idle = ((2.0 ** (key - shift), owner) for key, owner in self._idle)
-        return (owner for _, owner in heapq.merge(active, idle))
+        return (owner for _, owner in heapq.merge(self._sorted, idle))
 
     def copy(self) -> ShareBook:
         """Return an independent copy."""

@@ -138,7 +138,8 @@ class Reconciler:
 
     async def _start_next(self) -> bool:
         """Start the job that the scheduler picks; return whether there was one."""
-        if not self._waitlist.count():
+        # from memory first: most wake-ups start nothing, and need no transaction to find that out
+        if await asyncio.to_thread(self._waitlist.pick, self._ledger.room()) is None:
             return False
         picked = await self._database.write(self._pick)
         if picked is None:

@@ -15,6 +15,7 @@ import json
 import random
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -190,6 +191,21 @@ def decisions(database: Path, name: str, rounds: int) -> tuple[float, float]:
     return choosing / made * 1e3, total / rounds * 1e3
 
 
+def bare_inserts(path: Path, count: int) -> list[float]:
+    """Return the milliseconds of one-row transactions without service, HTTP or ORM."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)")
+    body, found = json.dumps(submission("x")), []
+    for _ in range(count):
+        start = time.perf_counter()
+        connection.execute("INSERT INTO t (body) VALUES (?)", (body,))
+        found.append((time.perf_counter() - start) * 1e3)
+    connection.close()
+    return found
+
+
 def p(values: list[float], q: int) -> float:
     """Return a percentile."""
     return statistics.quantiles(values, n=100, method="inclusive")[q - 1]
@@ -260,12 +276,16 @@ class Service:
         self.seconds = time.perf_counter() - begun
         self.usage = psutil.Process(self.process.pid)
 
+    def busy(self) -> float:
+        """Return the seconds of processor time that the service has used."""
+        times = self.usage.cpu_times()
+        return float(times.user + times.system)
+
     def cpu(self, seconds: float) -> float:
         """Return the share of a core that the service uses while nobody asks."""
-        before = self.usage.cpu_times()
+        before = self.busy()
         time.sleep(seconds)
-        after = self.usage.cpu_times()
-        return (after.user + after.system - before.user - before.system) / seconds
+        return (self.busy() - before) / seconds
 
     def close(self) -> None:
         """Stop it."""
@@ -309,13 +329,24 @@ def main(jobs: int, users: int, calls: int, idle: float) -> None:
             time.sleep(2)
             owners = [f"user{n:03}" for n in range(users)]
             find = [{"owner": o, "state": "queued", "limit": 50} for o in owners]
+            busy = service.busy()
             listed = timed(calls, lambda n: c.get("jobs", params=find[n % users]), 200)
             rows.append(("list of 50 waiting jobs, p50", p(listed, 50), "ms", None))
             rows.append(("list of 50 waiting jobs, p95", p(listed, 95), "ms", 50))
+            busy = (service.busy() - busy) / calls * 1e3
+            rows.append(("list, processor time of the service", busy, "ms", None))
             bodies = [submission(o) for o in owners]
+            busy = service.busy()
             sent = timed(calls, lambda n: c.post("jobs", json=bodies[n % users]), 201)
             rows.append(("submit, p50", p(sent, 50), "ms", None))
             rows.append(("submit, p95", p(sent, 95), "ms", 25))
+            busy = (service.busy() - busy) / calls * 1e3
+            rows.append(("submit, processor time of the service", busy, "ms", None))
+            bare = bare_inserts(folder / "bare.db", calls)
+            rows.append(
+                ("(peer) bare SQLite insert with the same durability, p95", p(bare, 95), "ms", None)
+            )
+            rows.append(("submit over bare insert, p50", p(sent, 50) / p(bare, 50), "×", None))
             newest = [j["id"] for j in c.get("jobs", params={"limit": 100}).json()["items"]]
             shown = timed(calls, lambda n: c.get(f"jobs/{newest[n % 100]}"), 200)
             rows.append(("show a waiting job, p95", p(shown, 95), "ms", None))
@@ -327,7 +358,9 @@ def main(jobs: int, users: int, calls: int, idle: float) -> None:
                 (f"refusal of one user after {count} jobs, p95", p(refused, 95), "ms", None)
             )
             rows.append(("resident memory", service.usage.memory_info().rss / 1e6, "MB", 300))
-            rows.append(("idle, with jobs waiting", service.cpu(idle) * 100, "% of a core", 0.5))
+            rows.append(
+                ("idle, with jobs waiting", round(service.cpu(idle) * 100, 3), "% of a core", 0.5)
+            )
         finally:
             service.close()
         for scheduler in ("fifo", "shortest-first", "backfill", "fair-share"):
@@ -337,7 +370,7 @@ def main(jobs: int, users: int, calls: int, idle: float) -> None:
             copy.unlink()
             rows.append((f"decision, {scheduler}", choose, "ms", 1))
             rows.append((f"decision, grant and commit, {scheduler}", grant, "ms", None))
-    print(f"{jobs} waiting jobs of {users} users")
+    print(f"{jobs} waiting jobs of {users} users; load average {psutil.getloadavg()[0]:.1f}")
     print("| what | measured | bar | |")
     print("|---|---|---|---|")
     missed = 0
