@@ -233,6 +233,7 @@ PAGES: dict[str, type[pages.PortalPage]] = {
     "avis/{owner}/{name}": pages.AviPage,
     "jobs": pages.JobsPage,
     "jobs/{job}": pages.JobPage,
+    "schedules": pages.SchedulesPage,
     "instances": pages.InstancesPage,
     "instances/{instance}": pages.InstancePage,
     "files": pages.FilesPage,
