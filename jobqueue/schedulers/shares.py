@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -56,9 +57,16 @@ class ShareBook:
         What shares are shares of.
     half_life : float
         Seconds after which what was held counts half.
+
+    Attributes
+    ----------
+    lock : RLock
+        Held by each method; whoever goes through :meth:`ascending` while others change holdings
+        must hold it meanwhile.
     """
 
     def __init__(self, capacity: Amount, half_life: float) -> None:
+        self.lock = threading.RLock()
         self._weights = tuple(1.0 / n if n else 0.0 for n in capacity)
         self.half_life = half_life
         self._accounts: dict[str, _Account] = {}
@@ -71,19 +79,25 @@ class ShareBook:
 
     def know(self, owner: str) -> None:
         """Note a user who may never have held anything."""
-        if owner not in self._accounts:
-            self.put(owner, NOTHING, 0.0, _NONE)
+        with self.lock:
+            if owner not in self._accounts:
+                self.put(owner, NOTHING, 0.0, _NONE)
 
     def hold(self, owner: str, held: Amount, now: float) -> None:
         """Note what `owner` holds from now on."""
-        account = self._accounts.get(owner)
-        means = NOTHING
-        if account is not None:
-            means = settle(account.means, account.held, now - account.at, self.half_life)
-        self.put(owner, means, now, held)
+        with self.lock:
+            account = self._accounts.get(owner)
+            means = NOTHING
+            if account is not None:
+                means = settle(account.means, account.held, now - account.at, self.half_life)
+            self.put(owner, means, now, held)
 
     def put(self, owner: str, means: Means, at: float, held: Amount) -> None:
         """Set a user's account: the means at time `at`, and what is held since then."""
+        with self.lock:
+            self._put(owner, means, at, held)
+
+    def _put(self, owner: str, means: Means, at: float, held: Amount) -> None:
         old = self._accounts.get(owner)
         if owner in self._active:
             self._sorted.remove((self._active.pop(owner), owner))
@@ -126,7 +140,9 @@ class ShareBook:
         """Return an independent copy."""
         book = ShareBook(Amount(), self.half_life)
         book._weights = self._weights
-        for owner, account in self._accounts.items():
+        with self.lock:
+            accounts = list(self._accounts.items())
+        for owner, account in accounts:
             book.put(owner, account.means, account.at, account.held)
         return book
 

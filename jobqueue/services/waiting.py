@@ -148,12 +148,13 @@ class Waitlist:
 
     def pick(self, room: Room) -> Candidate | None:
         """Return the job to start now, or None."""
-        with self._lock:
+        # the locks are always taken in this order
+        with self._lock, self._shares.lock:
             return self._scheduler.pick(self._queue, room) if self._queue else None
 
     def places(self, candidates: Sequence[Candidate], room: Room) -> list[int]:
         """Return the places of jobs in the queue, from 1."""
-        with self._lock:
+        with self._lock, self._shares.lock:
             return self._scheduler.places(self._queue, candidates, room)
 
     def count(self, owner: str | None = None) -> int:
