@@ -67,7 +67,7 @@ class RolePoolHandler(_LimitsHandler):
 class RolePoolsHandler(JobQueueHandler):
     """``/role-pools``."""
 
-    @operation("Show the limits of all roles", scopes=OPERATE, response=RolePools)
+    @operation("Show the limits of all roles", scopes=OPERATE, response=RolePools, errors=(422,))
     async def get(self) -> None:
         """Show the roles for which limits were set."""
         self.reply(await self.operators.role_pools())
