@@ -30,7 +30,7 @@ class _LimitsHandler(JobQueueHandler):
 
     kind: str
 
-    @operation("Show the limits that were set", scopes=OPERATE, response=PoolLimits)
+    @operation("Show the limits that were set", scopes=OPERATE, response=PoolLimits, errors=(422,))
     async def get(self, name: str) -> None:
         """Show what was set; what is missing follows the wider rule."""
         self.reply(await self.operators.limits(self.kind, name))  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ class RolePoolHandler(_LimitsHandler):
 class RolePoolsHandler(JobQueueHandler):
     """``/role-pools``."""
 
-    @operation("Show the limits of all roles", scopes=OPERATE, response=RolePools, errors=(422,))
+    @operation("Show the limits of all roles", scopes=OPERATE, response=RolePools)
     async def get(self) -> None:
         """Show the roles for which limits were set."""
         self.reply(await self.operators.role_pools())
