@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
 from gavip_api.errors import Unavailable
 from gavip_api.models import RunResult
@@ -40,10 +40,9 @@ async def test_actions_of_a_rollback_never_run(database):
     assert done == []
 
 
-def edit(service, statement, *values):
-    other = sqlite3.connect(service.app.layout.run / "jobqueue.db", isolation_level=None)
-    other.execute(statement, values)
-    other.close()
+def edit(service, statement, **values):
+    with service.app.database.engine.begin() as connection:
+        connection.execute(text(statement), values)
 
 
 async def test_a_ghost_in_memory_does_not_stop_the_queue(start):
@@ -51,7 +50,7 @@ async def test_a_ghost_in_memory_does_not_stop_the_queue(start):
     first = await service.submit()
     await service.reach(first, "running")
     ghost, next_ = await service.submit(), await service.submit()
-    edit(service, "DELETE FROM jobs WHERE id = ?", ghost)
+    edit(service, "DELETE FROM jobs WHERE id = :id", id=ghost)
     await service.plane.end(f"job-{first}.1", OK)
     await service.until(lambda: service.app.services["jobs"]._queries._waitlist.count() == 1)
     service.app.reconciler.wake()
