@@ -108,8 +108,49 @@ class ReservationState(_Text):
     REFUSED = "refused"
 
 
+class WaitingKind(_Text):
+    """What a queued job waits for."""
+
+    POOL = "pool"
+    MACHINE = "machine"
+    ARCHIVE = "archive"
+    TURN = "turn"
+
+
 class EventKind(_Text):
     """What a job event tells."""
 
     STATE = "state"
     PROGRESS = "progress"
+
+
+class OriginKind(_Text):
+    """What a job was made from, when not from a plain submission."""
+
+    RETRY = "retry"
+    CLONE = "clone"
+    SCHEDULE = "schedule"
+
+
+class OverlapPolicy(_Text):
+    """What a schedule does when it is due while a job of its earlier runs is not over."""
+
+    ALLOW = "allow"
+    """Submit all the same."""
+
+    SKIP = "skip"
+    """Leave this run out."""
+
+    QUEUE_ONE = "queue-one"
+    """Submit unless one already waits: at most one runs and one waits."""
+
+
+class DeliveryState(_Text):
+    """The life of one notification: ``waiting`` for the job's end, ``pending`` until delivered or given up."""
+
+    WAITING = "waiting"
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    NOT_WANTED = "not-wanted"
+    """The job ended in a state that was not asked for."""

@@ -6,7 +6,7 @@ Invariants: times are timezone-aware UTC, sizes bytes, ids UUIDv7 strings; unkno
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,11 +14,13 @@ from .enums import (
     EventKind,
     InstanceState,
     JobState,
+    OriginKind,
     ReservationKind,
     ReservationState,
     Role,
     Template,
     ViewKind,
+    WaitingKind,
 )
 from .manifest import Permissions, PipelineSpec
 
@@ -46,6 +48,10 @@ class ResourceAmount(Model):
 
     memory: int = Field(ge=0, description="bytes")
     cpu: float = Field(ge=0, description="processor cores")
+    slots: int = Field(
+        default=0, ge=0, description="things running at once; servers and jobs take one each"
+    )
+    archive: int = Field(default=0, ge=0, description="archive queries at once")
 
 
 class View(Model):
@@ -139,6 +145,37 @@ class InstanceOptions(Model):
     resources: ResourceAmount
 
 
+class HookRequest(Model):
+    """Ask for a signed notification when a job has ended."""
+
+    url: str = Field(max_length=2000, description="where to POST; the operator lists allowed hosts")
+    states: tuple[JobState, ...] = Field(
+        default=(), max_length=8, description="only for these final states; default: for each"
+    )
+
+
+class JobOrigin(Model):
+    """What a job was made from."""
+
+    kind: OriginKind
+    id: str = Field(description="id of the earlier job or of the schedule")
+
+
+_Text = Annotated[str, Field(max_length=100)]
+
+
+class ResourceChoice(Model):
+    """Resources that a user asks for instead of the pipeline's own; what is left out stays as declared."""
+
+    memory: Annotated[int, Field(ge=1, le=1 << 60)] | _Text | None = Field(
+        default=None, description="bytes, or a size such as `2G`"
+    )
+    cpu: float | None = Field(default=None, gt=0, le=1024, description="processor cores")
+    time: Annotated[int, Field(ge=1, le=1 << 31)] | _Text | None = Field(
+        default=None, description="wall-clock limit: seconds, or text such as `1h 30m`"
+    )
+
+
 class JobRequest(Model):
     """Ask for a job; what people and AVIs send to the portal."""
 
@@ -149,6 +186,12 @@ class JobRequest(Model):
     parameters: dict[str, Any] = {}
     release: str | None = Field(
         default=None, max_length=64, description="Git SHA; default: the current release"
+    )
+    hooks: tuple[HookRequest, ...] = Field(
+        default=(), max_length=5, description="whom to tell when the job has ended"
+    )
+    resources: ResourceChoice | None = Field(
+        default=None, description="more or less than the pipeline declares, within one's pool"
     )
 
 
@@ -163,6 +206,24 @@ class JobSubmission(Model):
     spec: PipelineSpec
     parameters: dict[str, Any] = Field(
         description="complete: defaults filled in, checked against the spec"
+    )
+    resources: ResourceChoice | None = None
+    hooks: tuple[HookRequest, ...] = Field(
+        default=(), max_length=5, description="whom to tell when the job has ended"
+    )
+
+
+class JobClone(Model):
+    """Run a job again with other parameters."""
+
+    parameters: dict[str, Any] = Field(
+        default={}, description="replace those of the earlier job; the others stay"
+    )
+    hooks: tuple[HookRequest, ...] = Field(
+        default=(), max_length=5, description="whom to tell when the job has ended"
+    )
+    resources: ResourceChoice | None = Field(
+        default=None, description="more or less than the pipeline declares, within one's pool"
     )
 
 
@@ -206,6 +267,45 @@ class RunResult(Model):
     )
 
 
+class ReservationRequest(Model):
+    """Ask the ledger before starting anything."""
+
+    id: str = Field(max_length=200, description="chosen by the asker; asking again is idempotent")
+    owner: str = Field(max_length=255)
+    kind: ReservationKind
+    amount: ResourceAmount
+    title: str = Field(default="", max_length=200, description="what people see as the holder")
+    roles: tuple[Role, ...] | None = Field(
+        default=None,
+        description="the owner's roles, if the asker knows them; default: the last known",
+    )
+
+
+class Reservation(ReservationRequest):
+    """A line of the ledger."""
+
+    state: ReservationState
+    reason: str = ""
+    created: datetime
+
+
+class Waiting(Model):
+    """Why a queued job does not run yet."""
+
+    kind: WaitingKind
+    reason: str
+    hint: str = ""
+    holders: tuple[Reservation, ...] = Field(
+        default=(), description="the user's own things that are in the way"
+    )
+    estimated_start: datetime | None = Field(
+        default=None, description="when it should start; None when that cannot be told"
+    )
+    estimate: str = Field(
+        default="", description="what the estimate rests on, or why there is none"
+    )
+
+
 class Job(Model):
     """One execution of a pipeline."""
 
@@ -223,11 +323,17 @@ class Job(Model):
     progress: Progress = Progress()
     waiting_for: str | None = Field(default=None, description="why a queued job does not run yet")
     position: int | None = Field(default=None, description="place in the queue, from 1")
+    waiting: Waiting | None = Field(
+        default=None, description="the same in full: what it waits for, who holds it, until when"
+    )
     error: JobError | None = None
     product: str | None = Field(
         default=None, description="folder of the data product, relative to the owner's user-space"
     )
     outputs: tuple[str, ...] = ()
+    origin: JobOrigin | None = Field(
+        default=None, description="the job or schedule it was made from"
+    )
     created: datetime
     started: datetime | None = None
     ended: datetime | None = None
@@ -252,24 +358,6 @@ class JobPage(Model):
     next: str | None = Field(default=None, description="cursor of the next page")
 
 
-class ReservationRequest(Model):
-    """Ask the ledger before starting anything."""
-
-    id: str = Field(max_length=200, description="chosen by the asker; asking again is idempotent")
-    owner: str = Field(max_length=255)
-    kind: ReservationKind
-    amount: ResourceAmount
-    title: str = Field(default="", max_length=200, description="what people see as the holder")
-
-
-class Reservation(ReservationRequest):
-    """A line of the ledger."""
-
-    state: ReservationState
-    reason: str = ""
-    created: datetime
-
-
 class Pool(Model):
     """The most a user may hold at one instant, and what is held now."""
 
@@ -277,6 +365,78 @@ class Pool(Model):
     limit: ResourceAmount
     used: ResourceAmount
     holders: tuple[Reservation, ...] = ()
+
+
+class PoolLimits(Model):
+    """Limits of a role or a user; a dimension that is left out follows the wider rule."""
+
+    memory: int | None = Field(default=None, ge=0, le=1 << 60, description="bytes")
+    cpu: float | None = Field(default=None, ge=0, le=1_000_000, description="processor cores")
+    slots: int | None = Field(default=None, ge=0, le=1_000_000_000, description="things at once")
+    archive: int | None = Field(
+        default=None, ge=0, le=1_000_000_000, description="archive queries at once"
+    )
+
+
+class PoolChange(Model):
+    """An operator sets limits."""
+
+    by: str = Field(min_length=1, max_length=255, description="the operator, for the audit")
+    limits: PoolLimits
+
+
+class RolePools(Model):
+    """Limits that were set for roles."""
+
+    items: dict[Role, PoolLimits]
+
+
+class SchedulerChoice(Model):
+    """A scheduler that operators may choose."""
+
+    name: str
+    title: str
+
+
+class SchedulerState(Model):
+    """The scheduler in charge, and those that could be."""
+
+    name: str
+    available: tuple[SchedulerChoice, ...]
+
+
+class SchedulerChange(Model):
+    """An operator chooses another scheduler."""
+
+    by: str = Field(min_length=1, max_length=255, description="the operator, for the audit")
+    name: str = Field(max_length=64)
+
+
+class AuditEntry(Model):
+    """One thing that an operator changed."""
+
+    seq: int
+    time: datetime
+    by: str
+    action: str
+    subject: str
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+
+class AuditPage(Model):
+    """What operators changed, newest first."""
+
+    items: tuple[AuditEntry, ...]
+    next: int | None = Field(default=None, description="cursor of the next page")
+
+
+class LedgerState(Model):
+    """Everything that is allocated."""
+
+    capacity: ResourceAmount
+    used: ResourceAmount
+    items: tuple[Reservation, ...]
 
 
 class QueueState(Model):

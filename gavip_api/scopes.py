@@ -9,6 +9,7 @@ PORTAL_ACCESS = "custom:portal:access"
 PORTAL_INSTANCE = "custom:portal:instance"
 PORTAL_OPERATE = "custom:portal:operate"
 JOBQUEUE_ACT_FOR = "custom:jobqueue:act-for"
+JOBQUEUE_OPERATE = "custom:jobqueue:operate"
 JOBQUEUE_RESERVE = "custom:jobqueue:reserve"
 
 CUSTOM_SCOPES: dict[str, dict[str, str]] = {
@@ -19,6 +20,9 @@ CUSTOM_SCOPES: dict[str, dict[str, str]] = {
     PORTAL_OPERATE: {"description": "See and steer everybody's instances and jobs."},
     JOBQUEUE_ACT_FOR: {
         "description": "Held by the portal: submit, read and cancel jobs on behalf of a user."
+    },
+    JOBQUEUE_OPERATE: {
+        "description": "Held by the portal: change pools and the scheduler on behalf of an operator."
     },
     JOBQUEUE_RESERVE: {
         "description": "Held by the spawners: reserve and release resources in the ledger."

@@ -24,7 +24,7 @@ from gavip_web.database import Database, make_engine, upgrade
 from gavip_web.hub import HubClient
 from gavip_web.openapi import Api, pattern
 
-from .handlers import api_catalogue, api_files, api_instances, api_jobs, pages
+from .handlers import api_catalogue, api_files, api_instances, api_jobs, api_schedules, pages
 from .handlers.base import Services
 from .handlers.static import AssetHandler
 from .pages import DIST, HUB_STATIC, STATIC, Assets, Pages
@@ -34,6 +34,7 @@ from .services.instances import Instances, InstanceSettings
 from .services.jobqueue import JobqueueClient
 from .services.jobs import Jobs
 from .services.publishing import Publisher
+from .services.schedules import Schedules
 from .services.seeding import seed
 from .services.servers import TechnicalServers
 from .services.userspace import UserSpaces
@@ -169,10 +170,12 @@ class PortalApp(ServiceApp):
                 self.user_url_template,
             ),
         )
+        jobs = Jobs(catalogue, self.jobqueue)
         self.services = Services(
             catalogue=catalogue,
             instances=self.instances,
-            jobs=Jobs(catalogue, self.jobqueue),
+            jobs=jobs,
+            schedules=Schedules(jobs, self.jobqueue),
             userspaces=UserSpaces(layout.userspace),
             static_root=STATIC,
         )
@@ -230,6 +233,7 @@ PAGES: dict[str, type[pages.PortalPage]] = {
     "avis/{owner}/{name}": pages.AviPage,
     "jobs": pages.JobsPage,
     "jobs/{job}": pages.JobPage,
+    "schedules": pages.SchedulesPage,
     "instances": pages.InstancesPage,
     "instances/{instance}": pages.InstancePage,
     "files": pages.FilesPage,
@@ -257,6 +261,14 @@ def make_api() -> Api:
     api.add("/jobs/{job}/events", api_jobs.JobEventsHandler)
     api.add("/jobs/{job}/log", api_jobs.JobLogHandler)
     api.add("/jobs/{job}/cancel", api_jobs.JobCancelHandler)
+    api.add("/jobs/{job}/retry", api_jobs.JobRetryHandler)
+    api.add("/jobs/{job}/clone", api_jobs.JobCloneHandler)
+    api.add("/jobs/{job}/hooks", api_jobs.JobHooksHandler)
+    api.add("/schedules", api_schedules.SchedulesHandler)
+    api.add("/schedules/{schedule}", api_schedules.ScheduleHandler)
+    api.add("/schedules/{schedule}/pause", api_schedules.SchedulePauseHandler)
+    api.add("/schedules/{schedule}/resume", api_schedules.ScheduleResumeHandler)
+    api.add("/hooks/secret", api_schedules.HookSecretHandler)
     api.add("/events", api_jobs.EventsHandler)
     api.add("/queue", api_jobs.QueueHandler)
     api.add("/pools/me", api_jobs.PoolHandler)

@@ -69,6 +69,12 @@ class ProcessStatus:
 class ExecutionPlane(ABC):
     """Run processes or containers from launch specs."""
 
+    async def prepare(self, modules: tuple[str, ...]) -> None:  # noqa: B027 - optional
+        """Get ready to start quickly what runs `modules`; does nothing where there is nothing to gain."""
+
+    async def close(self) -> None:  # noqa: B027 - optional
+        """Let go of what :meth:`prepare` made; what runs goes on."""
+
     @abstractmethod
     async def create(self, spec: LaunchSpec) -> None:
         """Make `spec` known; does nothing when the name exists."""

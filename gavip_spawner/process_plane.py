@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -27,6 +28,7 @@ from gavip_api.slugs import new_id
 from .plane import ExecutionPlane, ProcessPhase, ProcessStatus
 from .specs import LaunchSpec
 from .supervisor import claim, record_exit
+from .zygote import WarmStart, fits
 
 _START_DEADLINE = 20.0
 _POLL = 0.05
@@ -55,6 +57,13 @@ def _is_alive(pid: int, created: float) -> bool:
         return False
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment of supervisors: ours without identity."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTERHUB_", "GAVIP_"))} | {
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)
+    }
+
+
 class ProcessPlane(ExecutionPlane):
     """Runs specs as supervised processes of the platform's own user.
 
@@ -67,6 +76,21 @@ class ProcessPlane(ExecutionPlane):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._supervisors: dict[str, int] = {}
+        # forked by the zygote: not our children
+        self._forked: dict[str, int] = {}
+        self._warm: WarmStart | None = None
+        self._asking = threading.Lock()
+
+    async def prepare(self, modules: tuple[str, ...]) -> None:
+        """Start a process that has imported `modules`; until it is there, and when it fails, starts are cold."""
+        if modules and self._warm is None and hasattr(os, "fork"):
+            self._warm = await asyncio.to_thread(WarmStart, modules, _environment())
+
+    async def close(self) -> None:
+        """See :meth:`ExecutionPlane.close`."""
+        warm, self._warm = self._warm, None
+        if warm is not None:
+            await asyncio.to_thread(warm.close)
 
     def _of(self, name: str) -> Path:
         if not name or "/" in name or name.startswith(".") or "\0" in name or len(name) > 200:
@@ -109,7 +133,7 @@ class ProcessPlane(ExecutionPlane):
         if not folder.exists():
             raise NotFound(f"Nothing called {name!r} was created.")
         if not (folder / "started").exists():
-            self._supervisors[name] = await asyncio.to_thread(self._spawn, folder)
+            await asyncio.to_thread(self._spawn, name, folder)
         deadline = time.monotonic() + _START_DEADLINE
         while True:
             status = await self.inspect(name)
@@ -124,22 +148,32 @@ class ProcessPlane(ExecutionPlane):
                 )
             await asyncio.sleep(_POLL)
 
-    def _spawn(self, folder: Path) -> int:
+    def _spawn(self, name: str, folder: Path) -> None:
+        with self._asking:
+            warm, spec = self._warm, _read(folder / "spec.json")
+            if warm is not None and spec is not None and fits(spec["argv"]):
+                pid = warm.spawn(folder)
+                if pid is not None:
+                    self._forked[name] = pid
+                    return
         # posix_spawn rather than Popen: the supervisor is meant to outlive this object and process
-        environment = {
-            k: v for k, v in os.environ.items() if not k.startswith(("JUPYTERHUB_", "GAVIP_"))
-        } | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         null = (os.POSIX_SPAWN_OPEN, os.devnull)
-        return os.posix_spawn(
+        self._supervisors[name] = os.posix_spawn(
             sys.executable,
             [sys.executable, "-m", "gavip_spawner.supervisor", str(folder)],
-            environment,
+            _environment(),
             file_actions=[(null[0], fd, null[1], os.O_RDWR, 0) for fd in (0, 1, 2)],
             setsid=True,
         )
 
     def _gone(self, name: str) -> bool:
-        """Reap our own supervisor of `name`; return whether there is none (any more)."""
+        """Reap our own supervisor of `name`; return whether it is known to have gone."""
+        forked = self._forked.get(name)
+        if forked is not None:
+            if psutil.pid_exists(forked):
+                return False
+            del self._forked[name]
+            return True
         pid = self._supervisors.get(name)
         if pid is None:
             return False

@@ -78,16 +78,7 @@ class Supervisor:
         for folder in self.spec["read_write"]:
             Path(folder).mkdir(parents=True, exist_ok=True)
         try:
-            child = subprocess.Popen(  # noqa: S603 - an argv list from our own spec builder
-                self.spec["argv"],
-                env=self.spec["environment"],
-                cwd=self.spec["cwd"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: signal_when_parent_dies(signal.SIGKILL),
-            )
+            child = self.launch()
         except OSError as e:
             (self.folder / "log").write_text(f"cannot start {self.spec['argv'][0]}: {e.strerror}\n")
             record_exit(self.folder, 127, "")
@@ -104,6 +95,19 @@ class Supervisor:
         pump.join(2)
         record_exit(self.folder, code, self.reason)
 
+    def launch(self) -> Any:
+        """Start the process and return its :class:`subprocess.Popen`, or what does the same."""
+        return subprocess.Popen(  # noqa: S603 - an argv list from our own spec builder
+            self.spec["argv"],
+            env=self.spec["environment"],
+            cwd=self.spec["cwd"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal_when_parent_dies(signal.SIGKILL),
+        )
+
     def _pump(self, stream: Any) -> None:
         kept = dropped = 0
         with (self.folder / "log").open("ab", buffering=0) as log:
@@ -115,7 +119,7 @@ class Supervisor:
                     log.write(b"\n[output beyond 32 MiB is not kept]\n")
                 dropped += len(chunk) - len(chunk[:room])
 
-    def _watch(self, child: subprocess.Popen[bytes]) -> int:
+    def _watch(self, child: Any) -> int:
         limit, memory = self.spec["time_limit"], self.spec["memory"]
         deadline = time.monotonic() + limit if limit else None
         process = psutil.Process(child.pid)
@@ -143,7 +147,7 @@ class Supervisor:
         except (OSError, ValueError, KeyError):
             return 5.0
 
-    def _end(self, child: subprocess.Popen[bytes], grace: float) -> int:
+    def _end(self, child: Any, grace: float) -> int:
         if grace:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGTERM)

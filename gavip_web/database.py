@@ -1,9 +1,11 @@
 """Databases of the services: SQLite and PostgreSQL through SQLAlchemy, migrated by alembic, used off the loop.
 
-Invariants: the event loop never waits for a database; a write transaction of SQLite takes its lock
-when it begins (a deferred one that upgrades fails at once with "database is locked", whatever the
-time-out: sqlite.org/isolation.html); what was committed survives a power cut
-(``synchronous=FULL``).
+Invariants: the event loop never waits for a database; a write transaction takes a lock when it
+begins, so that writes are serial whoever sends them (on SQLite its own: a deferred transaction that
+upgrades fails at once with "database is locked", whatever the time-out, see
+sqlite.org/isolation.html; on PostgreSQL an advisory lock); a reader sees one state throughout
+(PostgreSQL: REPEATABLE READ); nobody waits for a lock longer than :data:`BUSY_SECONDS`; what was
+committed survives a power cut (``synchronous=FULL``).
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeDecorator
 
-from gavip_api.errors import Unavailable
+from gavip_api.errors import InvalidInput, Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_SECONDS = 10
 _WRITES = "gavip_writes"
+_WRITE_LOCK = 0x67617669
+"""Key of the advisory lock that a write transaction on PostgreSQL holds; locks are per database."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -62,8 +66,13 @@ def make_engine(url: str) -> Engine:
         SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://…``.
     """
     parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return _make_postgresql(parsed)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        raise InvalidInput(
+            f"The database {parsed.get_backend_name()!r} is not supported.",
+            hint="Use sqlite:///file or postgresql+psycopg://user@host/database.",
+        )
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
@@ -74,11 +83,30 @@ def make_engine(url: str) -> Engine:
     return engine
 
 
+def _make_postgresql(url: URL) -> Engine:
+    milliseconds = int(BUSY_SECONDS * 1000)
+    options = f"-c lock_timeout={milliseconds} -c timezone=UTC"
+    if "options" in url.query:
+        options = f"{url.query['options']} {options}"
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={"options": options, "connect_timeout": max(2, BUSY_SECONDS)},
+    )
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get(_WRITES, True):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
+
+
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     # the driver's own transaction handling is off: it begins late and commits behind our back
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    cursor.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
@@ -154,15 +182,18 @@ class Database:
     engine : Engine
         From :func:`make_engine`.
     readers : int
-        Threads for reading; writing has one (SQLite has a single writer anyhow, and a queue is
-        fairer than its busy loop).
+        Threads for reading; writing has one (there is a single writer at a time anyhow, and a queue
+        is fairer than a busy loop).
     """
 
     def __init__(self, engine: Engine, readers: int = 4) -> None:
         self.engine = engine
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="db-write")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="db-read")
-        self._read_engine = engine.execution_options(**{_WRITES: False})
+        options: dict[str, Any] = {_WRITES: False}
+        if engine.dialect.name == "postgresql":
+            options["isolation_level"] = "REPEATABLE READ"
+        self._read_engine = engine.execution_options(**options)
 
     @property
     def url(self) -> URL:
@@ -177,8 +208,7 @@ class Database:
     ) -> T:
         """Run `function` on a session in one transaction and return its result after the commit.
 
-        Writes of one process are serial; so are those of several on SQLite, whose lock they take. On
-        PostgreSQL a service that relies on serial writes must run once.
+        Writes are serial, those of several processes on one database too.
 
         Raises
         ------

@@ -81,6 +81,7 @@ def load_roles() -> list[dict[str, Any]]:
                 "shares",
                 "read:hub",
                 scopes.JOBQUEUE_ACT_FOR,
+                scopes.JOBQUEUE_OPERATE,
             ],
             "services": ["portal"],
         },

@@ -6,15 +6,15 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import psutil
 from prometheus_client import Gauge
-from traitlets import Float, Integer, TraitError, Type, Unicode, default, validate
+from traitlets import Float, Integer, List, TraitError, Type, Unicode, default, validate
 
 from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import ResourceAmount
@@ -26,20 +26,29 @@ from gavip_web.database import Database, make_engine, upgrade
 from gavip_web.hub import HubClient
 from gavip_web.openapi import Api
 
-from .amounts import Amount
+from .amounts import PLENTY, Amount
 from .backends import JobBackend
 from .handlers.routes import make_api
-from .schedulers import Fifo, Scheduler
+from .schedulers import Scheduler, load
+from .services.deliveries import Deliveries, Limits
 from .services.events import EventBus, EventStreams
+from .services.explain import Explainer
+from .services.forecast import Forecaster
+from .services.history import RunTimes
 from .services.jobs import JobService
 from .services.ledger import Ledger
 from .services.logs import JobLogs
 from .services.machine import JobMachine
+from .services.operators import Operators
 from .services.progress import ProgressIntake
 from .services.queries import Queries
 from .services.reconciler import Reconciler
 from .services.reservations import HubWatch, Reservations
+from .services.schedules import Schedules
+from .services.signing import Signer, kept_key
 from .services.submission import Submission
+from .services.targets import Target, Targets
+from .services.waiting import Waitlist
 
 log = logging.getLogger("jobqueue")
 
@@ -79,8 +88,23 @@ class JobQueueApp(ServiceApp):
         help="Back-end of the execution plane. Default: processes of this machine, which isolates nobody.",
     ).tag(config=True)
 
-    scheduler_class = Type(
-        Fifo, klass=Scheduler, help="Class that picks the next job. Default: first in, first out."
+    warm_modules: Any = List(
+        Unicode(),
+        ["avi.runner.main", "avi.runner.engine", "papermill.execute", "jsonschema", "httpx"],
+        help="Modules that the process back-end imports once, in a process without identity that forks for each job,"
+        " so that jobs start at once; empty: each job starts cold. Default: what the runner of notebooks needs.",
+    ).tag(config=True)
+
+    scheduler = Unicode(
+        "fair-share",
+        help="Name of the scheduler: `fifo`, `shortest-first`, `fair-share`, `backfill`, or one that an installed"
+        " package offers (entry point group `gavip.schedulers`). Operators may choose another while the queue runs;"
+        " their choice is kept. Default: fair-share.",
+    ).tag(config=True)
+
+    half_life = Unicode(
+        "7d",
+        help="After how long what users held counts half in their fair share, such as `12h`. Default: 7d.",
     ).tag(config=True)
 
     capacity_memory = Unicode(
@@ -93,6 +117,17 @@ class JobQueueApp(ServiceApp):
         " the time and cores, unlike memory, can be shared.",
     ).tag(config=True)
 
+    capacity_slots = Integer(
+        PLENTY,
+        min=1,
+        max=PLENTY,
+        help="Most servers and jobs that may run at once in total. Default: no limit but memory and cores.",
+    ).tag(config=True)
+
+    capacity_archive = Integer(
+        32, min=0, max=PLENTY, help="Most archive queries at once in total. Default: 32."
+    ).tag(config=True)
+
     user_memory = Unicode(
         help="The most memory one user may hold at one instant, a size. Default: 3/4 of the capacity."
     ).tag(config=True)
@@ -102,8 +137,22 @@ class JobQueueApp(ServiceApp):
         help="The most cores one user may hold at one instant. Default: 3/4 of the capacity.",
     ).tag(config=True)
 
+    user_slots = Integer(
+        50, min=1, max=PLENTY, help="Most servers and jobs of one user at once. Default: 50."
+    ).tag(config=True)
+
+    user_archive = Integer(
+        8, min=0, max=PLENTY, help="Most archive queries of one user at once. Default: 8."
+    ).tag(config=True)
+
     max_queued_per_user = Integer(
-        100, min=1, help="Most jobs one user may have waiting. Default: 100."
+        1000, min=1, help="Most jobs one user may have waiting. Default: 1000."
+    ).tag(config=True)
+
+    max_queued = Integer(
+        200_000,
+        min=1,
+        help="Most jobs that may wait in all; each takes about a kilobyte of memory. Default: 200000.",
     ).tag(config=True)
 
     max_time = Unicode(
@@ -143,6 +192,32 @@ class JobQueueApp(ServiceApp):
         120.0,
         min=0,
         help="Seconds a server must be missing at the hub before its reservation is released. Default: 120.",
+    ).tag(config=True)
+
+    max_schedules_per_user = Integer(
+        20, min=0, help="Most recurring submissions one user may have. Default: 20."
+    ).tag(config=True)
+
+    hook_targets: Any = List(
+        Unicode(),
+        help="Hosts that may be notified of ended jobs, such as `https://hooks.example.org` or"
+        " `https://*.example.org:8443`. Default: none, that is, no notifications.",
+    ).tag(config=True)
+
+    hook_networks: Any = List(
+        Unicode(),
+        help="Networks (CIDR) in which those hosts may be although they are not on the public internet,"
+        " such as `10.1.0.0/16`. Default: none.",
+    ).tag(config=True)
+
+    hook_tries = Integer(
+        8, min=1, max=100, help="Most tries to deliver one notification. Default: 8."
+    ).tag(config=True)
+
+    hook_first_pause = Float(
+        2.0,
+        min=0.01,
+        help="Seconds before the second try to deliver a notification; doubled each time, an hour at most. Default: 2.",
     ).tag(config=True)
 
     aliases = {**ServiceApp.aliases, "state": "JobQueueApp.state_dir"}
@@ -188,13 +263,31 @@ class JobQueueApp(ServiceApp):
             raise TraitError(f"{proposal['trait'].name}: {e.message}") from None
         return str(proposal["value"])
 
-    @validate("max_time", "retention")
+    @validate("max_time", "retention", "half_life")
     def _check_duration(self, proposal: Any) -> str:
         try:
             seconds(proposal["value"])
         except GavipError as e:
             raise TraitError(f"{proposal['trait'].name}: {e.message}") from None
         return str(proposal["value"])
+
+    @validate("hook_targets")
+    def _check_targets(self, proposal: Any) -> list[str]:
+        try:
+            for entry in proposal["value"]:
+                Target.parse(entry)
+        except ValueError as e:
+            raise TraitError(f"hook_targets: {e}") from None
+        return list(proposal["value"])
+
+    @validate("hook_networks")
+    def _check_networks(self, proposal: Any) -> list[str]:
+        try:
+            for entry in proposal["value"]:
+                ip_network(entry)
+        except ValueError as e:
+            raise TraitError(f"hook_networks: {e}") from None
+        return list(proposal["value"])
 
     @property
     def layout(self) -> StateLayout:
@@ -209,10 +302,9 @@ class JobQueueApp(ServiceApp):
         plane: ExecutionPlane = plane_class(self.layout.plane)
         return plane
 
-    def make_scheduler(self) -> Scheduler:
-        """Return the scheduler."""
-        scheduler_class: Callable[[], Scheduler] = self.scheduler_class
-        return scheduler_class()
+    def make_scheduler(self, name: str) -> Scheduler:
+        """Return a scheduler by name; its options come from the configuration."""
+        return load(name, parent=self)
 
     async def setup(self) -> None:
         """Construct storage and services, and start the background tasks."""
@@ -221,13 +313,21 @@ class JobQueueApp(ServiceApp):
         self.database = Database(engine)
         bus = EventBus()
         ledger = Ledger(
-            capacity=_amount(self.capacity_memory, self.capacity_cpu),
-            pool=_amount(self.user_memory, self.user_cpu),
+            capacity=_amount(
+                self.capacity_memory, self.capacity_cpu, self.capacity_slots, self.capacity_archive
+            ),
+            pool=_amount(self.user_memory, self.user_cpu, self.user_slots, self.user_archive),
+            half_life=seconds(self.half_life),
         )
-        machine = JobMachine(ledger)
-        queries = Queries(ledger)
+        history = RunTimes()
+        waitlist = Waitlist(self.make_scheduler(self.scheduler), history, ledger.shares)
+        machine = JobMachine(ledger, waitlist, history)
+        forecaster = Forecaster(ledger, waitlist, history)
+        queries = Queries(ledger, waitlist, Explainer(ledger, waitlist, history, forecaster))
+        self.plane_in_use = self.make_plane()
+        await self.plane_in_use.prepare(tuple(self.warm_modules))
         backend = JobBackend(
-            self.make_plane(),
+            self.plane_in_use,
             self.layout,
             archive_url=self.archive_url,
             runs_url=f"{self.runner_url.rstrip('/')}/api/v1/runs",
@@ -241,26 +341,61 @@ class JobQueueApp(ServiceApp):
             machine,
             self.intake,
             backend,
-            self.make_scheduler(),
+            waitlist,
             period=self.reconcile_seconds,
             stop_grace=self.stop_grace,
             retention=timedelta(seconds=seconds(self.retention)),
             housekeeping=self.housekeeping_seconds,
         )
+        targets = Targets(self.hook_targets, self.hook_networks)
         submission = Submission(
             ledger,
             machine,
             queries,
+            waitlist,
             self.layout,
+            targets,
             max_queued=self.max_queued_per_user,
+            max_queued_in_all=self.max_queued,
             max_seconds=seconds(self.max_time),
         )
         wake = self.reconciler.wake
+
+        def submitted(job_id: str, owner: str) -> None:
+            bus.notify(job_id, owner)
+            wake()
+
+        key = await asyncio.to_thread(kept_key, self.layout.run / "hook-key")
+        deliveries = Deliveries(
+            self.database,
+            targets,
+            Signer(key),
+            Limits(tries=self.hook_tries, first=self.hook_first_pause),
+        )
+        bus.listen(deliveries.wake)
+        schedules = Schedules(
+            self.database, submission, submitted, most=self.max_schedules_per_user
+        )
+        operators = Operators(
+            self.database,
+            ledger.rules,
+            waitlist,
+            forecaster,
+            make=self.make_scheduler,
+            name=self.scheduler,
+            wake=wake,
+        )
+        for part in (ledger, history, operators, waitlist):
+            # in this order: the queue is built from what the others know
+            await self.database.read(part.load)
         self.services: dict[str, Any] = {
             "jobs": JobService(self.database, bus, machine, queries, submission, self.intake, wake),
             "job_events": EventStreams(self.database, bus),
             "job_logs": JobLogs(self.database, backend),
             "reservations": Reservations(self.database, ledger, wake),
+            "schedules": schedules,
+            "deliveries": deliveries,
+            "operators": operators,
         }
         self._gauge = Gauge(
             "gavip_jobqueue",
@@ -270,7 +405,9 @@ class JobQueueApp(ServiceApp):
         )
         self.hub = HubClient(self.hub_api_url, self.hub_token)
         self.hub_watch = HubWatch(self.database, ledger, self.hub, wake, self.hub_grace)
-        self._tasks = [asyncio.ensure_future(self.reconciler.run())]
+        self._tasks = [
+            asyncio.ensure_future(part.run()) for part in (self.reconciler, schedules, deliveries)
+        ]
         if self.hub_seconds:
             self._tasks.append(asyncio.ensure_future(self._watch_hub()))
 
@@ -288,13 +425,15 @@ class JobQueueApp(ServiceApp):
 
     def settings(self) -> dict[str, Any]:
         """Hand the services to the handlers."""
-        return self.services
+        return {"base_url": self.base_url, **self.services}
 
     async def check_ready(self) -> None:
         """Refuse while the database does not answer or the reconciler does not run."""
         await self.database.check()
-        if self._tasks[0].done():
-            raise Unavailable("The reconciler has stopped.", hint="Restart the service.")
+        if any(task.done() for task in self._tasks):
+            raise Unavailable(
+                "A background task of the queue has stopped.", hint="Restart the service."
+            )
 
     async def collect_metrics(self) -> None:
         """Read the queue's figures."""
@@ -319,9 +458,12 @@ class JobQueueApp(ServiceApp):
             with suppress(asyncio.CancelledError):
                 await task
         await self.intake.close()
+        await self.plane_in_use.close()
         await self.hub.close()
         await asyncio.to_thread(self.database.close)
 
 
-def _amount(memory: str, cpu: float) -> Amount:
-    return Amount.of(ResourceAmount(memory=memory_bytes(memory), cpu=cpu))
+def _amount(memory: str, cpu: float, slots: int, archive: int) -> Amount:
+    return Amount.of(
+        ResourceAmount(memory=memory_bytes(memory), cpu=cpu, slots=slots, archive=archive)
+    )

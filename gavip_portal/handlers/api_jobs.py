@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from gavip_api.enums import JobState
-from gavip_api.models import Job, JobEvent, JobPage, JobRequest, Model, Pool, QueueState
+from gavip_api.models import Job, JobClone, JobEvent, JobPage, JobRequest, Model, Pool, QueueState
+from gavip_api.schedules import DeliveryList
 from gavip_web.openapi import operation
 from gavip_web.sse import last_event_id
 
@@ -16,7 +17,13 @@ class JobsQuery(Model):
     """Which jobs to list."""
 
     avi: str | None = Field(default=None, max_length=130, description="owner/name")
-    state: JobState | None = None
+    pipeline: str | None = Field(default=None, max_length=64)
+    state: tuple[JobState, ...] = Field(default=(), description="may be repeated")
+    schedule: str | None = Field(
+        default=None, max_length=36, description="only jobs that this schedule submitted"
+    )
+    since: AwareDatetime | None = Field(default=None, description="submitted since then")
+    until: AwareDatetime | None = Field(default=None, description="submitted before then")
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = Field(default=None, max_length=200, description="`next` of the last page")
 
@@ -34,15 +41,8 @@ class JobsHandler(PortalApiHandler):
     async def get(self) -> None:
         """Return the caller's jobs, newest first; an AVI instance sees those of its AVI for its user."""
         query = self.query(JobsQuery)
-        self.reply(
-            await self.services.jobs.list(
-                await self.principal(),
-                avi=query.avi,
-                state=query.state.value if query.state else None,
-                limit=query.limit,
-                cursor=query.cursor,
-            )
-        )
+        wanted = query.model_dump(mode="json")
+        self.reply(await self.services.jobs.list(await self.principal(), **wanted))
 
     @operation(
         "Submit a job",
@@ -111,6 +111,49 @@ class JobCancelHandler(PortalApiHandler):
     async def post(self, job: str) -> None:
         """Cancel it; repeating is harmless, and a job that has ended stays as it is."""
         self.reply(await self.services.jobs.cancel(await self.principal(), job))
+
+
+class JobRetryHandler(PortalApiHandler):
+    """Tries one job again."""
+
+    @operation(
+        "Try a job again",
+        response=Job,
+        status=201,
+        errors=(404, 409, 422, 429, 503),
+        tags=("jobs",),
+    )
+    async def post(self, job: str) -> None:
+        """Submit a job that is over once more, as it was; the answer is the new job."""
+        self.reply(await self.services.jobs.retry(await self.principal(), job), 201)
+
+
+class JobCloneHandler(PortalApiHandler):
+    """Runs one job again with other parameters."""
+
+    @operation(
+        "Run a job again with other parameters",
+        request=JobClone,
+        response=Job,
+        status=201,
+        errors=(404, 429, 503),
+        tags=("jobs",),
+    )
+    async def post(self, job: str) -> None:
+        """Submit the same pipeline of the same release; parameters that are not named stay."""
+        who = await self.principal()
+        self.reply(await self.services.jobs.clone(who, job, self.body(JobClone)), 201)
+
+
+class JobHooksHandler(PortalApiHandler):
+    """Notifications of one job."""
+
+    @operation(
+        "Show a job's notifications", response=DeliveryList, errors=(404, 503), tags=("jobs",)
+    )
+    async def get(self, job: str) -> None:
+        """Return each notification and how far it is."""
+        self.reply(await self.services.jobs.deliveries(await self.principal(), job))
 
 
 class EventsHandler(PortalApiHandler):

@@ -12,6 +12,7 @@ from gavip_api.scopes import PORTAL_ACCESS, PORTAL_INSTANCE
 from gavip_portal.services.catalogue import Catalogue
 from gavip_portal.services.instances import Instances, owner_of
 from gavip_portal.services.jobs import Jobs, Principal
+from gavip_portal.services.schedules import Schedules
 from gavip_portal.services.userspace import UserSpaces
 from gavip_web.auth import Caller
 from gavip_web.handlers import ApiHandler, ServiceHandler
@@ -26,6 +27,7 @@ class Services:
     catalogue: Catalogue
     instances: Instances
     jobs: Jobs
+    schedules: Schedules
     userspaces: UserSpaces
     static_root: Path
 

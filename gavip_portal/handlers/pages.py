@@ -163,6 +163,16 @@ class JobsPage(PortalPage):
         self.show("jobs.html")
 
 
+class SchedulesPage(PortalPage):
+    """The person's recurring submissions."""
+
+    section = "schedules"
+
+    async def get(self) -> None:
+        """Answer with the page."""
+        self.show("schedules.html")
+
+
 class JobPage(PortalPage):
     """One job."""
 

@@ -10,10 +10,18 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+from pydantic import BaseModel
 
 from gavip_api import errors
 from gavip_api.errors import GavipError, NotFound, Unavailable
-from gavip_api.models import Job, JobPage, JobSubmission, Pool, QueueState
+from gavip_api.models import Job, JobClone, JobPage, JobSubmission, Pool, QueueState
+from gavip_api.schedules import (
+    DeliveryList,
+    HookSecret,
+    Schedule,
+    SchedulePage,
+    ScheduleSubmission,
+)
 from gavip_web.logs import REQUEST_ID_HEADER, request_id
 from gavip_web.sse import ServerEvent, read_events
 
@@ -83,6 +91,58 @@ class JobqueueClient:
         """Cancel a job."""
         answer = await self._call("POST", f"/jobs/{quote(job_id, safe='')}/cancel")
         return Job.model_validate_json(answer.content)
+
+    async def retry(self, job_id: str) -> Job:
+        """Submit a job that is over once more."""
+        answer = await self._call("POST", f"/jobs/{quote(job_id, safe='')}/retry")
+        return Job.model_validate_json(answer.content)
+
+    async def clone(self, job_id: str, change: JobClone) -> Job:
+        """Submit a job with other parameters."""
+        answer = await self._post(f"/jobs/{quote(job_id, safe='')}/clone", change)
+        return Job.model_validate_json(answer.content)
+
+    async def deliveries(self, job_id: str) -> DeliveryList:
+        """Return a job's notifications."""
+        answer = await self._call("GET", f"/jobs/{quote(job_id, safe='')}/hooks")
+        return DeliveryList.model_validate_json(answer.content)
+
+    async def hook_secret(self, owner: str) -> HookSecret:
+        """Return what a user's receivers check signatures with."""
+        answer = await self._call("GET", f"/hooks/{quote(owner, safe='')}/secret")
+        return HookSecret.model_validate_json(answer.content)
+
+    async def schedules(self, params: dict[str, Any]) -> SchedulePage:
+        """List schedules; `params` name the owner."""
+        answer = await self._call("GET", "/schedules", params=params)
+        return SchedulePage.model_validate_json(answer.content)
+
+    async def make_schedule(self, request: ScheduleSubmission) -> Schedule:
+        """Make a schedule."""
+        return Schedule.model_validate_json((await self._post("/schedules", request)).content)
+
+    async def schedule(self, schedule_id: str) -> Schedule:
+        """Show a schedule of anybody; the caller checks whose it is."""
+        answer = await self._call("GET", f"/schedules/{quote(schedule_id, safe='')}")
+        return Schedule.model_validate_json(answer.content)
+
+    async def pause_schedule(self, schedule_id: str, paused: bool) -> Schedule:
+        """Pause or resume a schedule."""
+        what = "pause" if paused else "resume"
+        answer = await self._call("POST", f"/schedules/{quote(schedule_id, safe='')}/{what}")
+        return Schedule.model_validate_json(answer.content)
+
+    async def delete_schedule(self, schedule_id: str) -> None:
+        """Delete a schedule."""
+        await self._call("DELETE", f"/schedules/{quote(schedule_id, safe='')}")
+
+    async def _post(self, path: str, body: BaseModel) -> httpx.Response:
+        return await self._call(
+            "POST",
+            path,
+            content=body.model_dump_json(by_alias=True),
+            headers={"Content-Type": "application/json"},
+        )
 
     async def log(self, job_id: str, offset: int) -> tuple[bytes, str]:
         """Return the log from a byte offset, and the size that jobqueue says it has."""

@@ -14,6 +14,7 @@ from gavip_api import parameters
 from gavip_api.errors import Forbidden, InvalidInput, NotFound
 from gavip_api.models import (
     Job,
+    JobClone,
     JobPage,
     JobRequest,
     JobSubmission,
@@ -21,6 +22,7 @@ from gavip_api.models import (
     QueueState,
     UserProfile,
 )
+from gavip_api.schedules import DeliveryList
 from gavip_api.slugs import check_id
 from gavip_web.sse import ServerEvent
 
@@ -74,45 +76,73 @@ class Jobs:
         Forbidden
             If an instance asks for another AVI than its own.
         """
-        avi = _avi(who, request.avi)
-        release = request.release
+        return await self._queue.submit(
+            (
+                await self.resolve(
+                    who, request.avi, request.release, request.pipeline, request.parameters
+                )
+            ).model_copy(update={"resources": request.resources, "hooks": request.hooks})
+        )
+
+    async def resolve(
+        self,
+        who: Principal,
+        avi: str | None,
+        release: str | None,
+        pipeline: str,
+        given: dict[str, Any],
+    ) -> JobSubmission:
+        """Return what the queue needs to run a pipeline for the principal.
+
+        Raises
+        ------
+        InvalidInput, NotFound, Forbidden
+            See :meth:`submit`.
+        """
+        avi = _avi(who, avi)
         if release is None and who.avi is not None:
             release = who.release
         resolved = await self._catalogue.resolve(avi, release)
-        spec = resolved.manifest.pipelines.get(request.pipeline)
+        spec = resolved.manifest.pipelines.get(pipeline)
         if spec is None:
             names = ", ".join(resolved.manifest.pipelines) or "none"
-            raise NotFound(f"{avi} has no pipeline {request.pipeline!r}.", hint=f"It has: {names}.")
-        values = parameters.check(spec.parameters, request.parameters)
-        return await self._queue.submit(
-            JobSubmission(
-                owner=who.owner,
-                avi=avi,
-                release=resolved.sha,
-                template=resolved.manifest.template,
-                pipeline=request.pipeline,
-                spec=spec,
-                parameters=values,
-            )
+            raise NotFound(f"{avi} has no pipeline {pipeline!r}.", hint=f"It has: {names}.")
+        return JobSubmission(
+            owner=who.owner,
+            avi=avi,
+            release=resolved.sha,
+            template=resolved.manifest.template,
+            pipeline=pipeline,
+            spec=spec,
+            parameters=parameters.check(spec.parameters, given),
         )
 
-    async def list(
-        self,
-        who: Principal,
-        *,
-        avi: str | None = None,
-        state: str | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> JobPage:
-        """List the principal's jobs, newest first."""
-        params: dict[str, Any] = {"owner": who.owner.name, "limit": limit}
-        if who.avi is not None or avi is not None:
-            params["avi"] = _avi(who, avi)
-        if state is not None:
-            params["state"] = state
-        if cursor is not None:
-            params["cursor"] = cursor
+    async def retry(self, who: Principal, job_id: str) -> Job:
+        """Submit a job of the principal's once more; Conflict while it is not over."""
+        return await self._queue.retry((await self.show(who, job_id)).id)
+
+    async def clone(self, who: Principal, job_id: str, change: JobClone) -> Job:
+        """Submit a job of the principal's with other parameters."""
+        return await self._queue.clone((await self.show(who, job_id)).id, change)
+
+    async def deliveries(self, who: Principal, job_id: str) -> DeliveryList:
+        """Return the notifications of a job of the principal's."""
+        return await self._queue.deliveries((await self.show(who, job_id)).id)
+
+    async def list(self, who: Principal, **wanted: Any) -> JobPage:
+        """List the principal's jobs, newest first.
+
+        Parameters
+        ----------
+        who : Principal
+            Whose.
+        **wanted
+            Filters of jobqueue's list; what is None or empty narrows nothing.
+        """
+        params = {name: value for name, value in wanted.items() if value not in (None, (), [])}
+        params["owner"] = who.owner.name
+        if who.avi is not None or "avi" in params:
+            params["avi"] = _avi(who, params.get("avi"))
         return await self._queue.jobs(params)
 
     async def show(self, who: Principal, job_id: str) -> Job:

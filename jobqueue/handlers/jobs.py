@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from gavip_api.enums import JobState
-from gavip_api.models import Job, JobPage, JobSubmission, Model
+from gavip_api.enums import JobState, OriginKind
+from gavip_api.models import Job, JobClone, JobPage, JobSubmission, Model
 from gavip_api.scopes import JOBQUEUE_ACT_FOR
 from gavip_api.slugs import check_id
 from gavip_web.openapi import operation
 from gavip_web.sse import last_event_id
+from jobqueue.services.jobs import JobFilter
 
 from .base import JobQueueHandler
 
@@ -21,9 +22,17 @@ class JobQuery(Model):
 
     owner: str | None = Field(default=None, max_length=255, description="only this user's jobs")
     avi: str | None = Field(default=None, max_length=130, description="only this AVI's jobs")
+    pipeline: str | None = Field(
+        default=None, max_length=64, description="only jobs of this pipeline"
+    )
     state: tuple[JobState, ...] = Field(
         default=(), description="only jobs in these states; may be repeated"
     )
+    schedule: str | None = Field(
+        default=None, max_length=36, description="only jobs that this schedule submitted"
+    )
+    since: AwareDatetime | None = Field(default=None, description="only jobs submitted since then")
+    until: AwareDatetime | None = Field(default=None, description="only jobs submitted before then")
     limit: int = Field(default=50, ge=1, le=200, description="most jobs in the answer")
     cursor: str | None = Field(default=None, max_length=36, description="`next` of the page before")
 
@@ -35,11 +44,17 @@ class JobsHandler(JobQueueHandler):
     async def get(self) -> None:
         """List jobs; `next` of the answer is the cursor of the following page."""
         query = self.query(JobQuery)
-        before = check_id(query.cursor) if query.cursor else None
-        page = await self.jobs.page(
-            owner=query.owner, avi=query.avi, state=query.state, before=before, limit=query.limit
+        wanted = JobFilter(
+            owner=query.owner,
+            avi=query.avi,
+            pipeline=query.pipeline,
+            state=query.state,
+            origin=f"{OriginKind.SCHEDULE}:{check_id(query.schedule)}" if query.schedule else None,
+            since=query.since,
+            until=query.until,
+            before=check_id(query.cursor) if query.cursor else None,
         )
-        self.reply(page)
+        self.reply(await self.jobs.page(wanted, query.limit))
 
     @operation(
         "Submit a job",
@@ -51,9 +66,7 @@ class JobsHandler(JobQueueHandler):
     )
     async def post(self) -> None:
         """Submit a job for the owner named; answered once it is stored, whatever happens afterwards."""
-        job = await self.jobs.submit(self.body(JobSubmission))
-        self.set_header("Location", f"{(self.request.path or '').rstrip('/')}/{job.id}")
-        self.reply(job, 201)
+        self.created(await self.jobs.submit(self.body(JobSubmission)))
 
 
 class JobHandler(JobQueueHandler):
@@ -72,6 +85,37 @@ class CancelHandler(JobQueueHandler):
     async def post(self, job: str) -> None:
         """Cancel a job. Idempotent; a running one is cancelled once its process has ended, see its events."""
         self.reply(await self.jobs.cancel(check_id(job)))
+
+
+class RetryHandler(JobQueueHandler):
+    """``/jobs/{job}/retry``."""
+
+    @operation(
+        "Try a job again",
+        scopes=ACT_FOR,
+        response=Job,
+        status=201,
+        errors=(404, 409, 422, 429, 503),
+    )
+    async def post(self, job: str) -> None:
+        """Submit a job that is over once more, as it was; the answer is the new job. 409 while it is not over."""
+        self.created(await self.jobs.retry(check_id(job)))
+
+
+class CloneHandler(JobQueueHandler):
+    """``/jobs/{job}/clone``."""
+
+    @operation(
+        "Run a job again with other parameters",
+        scopes=ACT_FOR,
+        request=JobClone,
+        response=Job,
+        status=201,
+        errors=(404, 429, 503),
+    )
+    async def post(self, job: str) -> None:
+        """Submit the same pipeline of the same release, with the parameters named replaced; answers the new job."""
+        self.created(await self.jobs.clone(check_id(job), self.body(JobClone)))
 
 
 class LogQuery(Model):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from gavip_api.errors import BadRequest
-from gavip_api.models import Pool, QueueState, Reservation, ReservationRequest
-from gavip_api.scopes import JOBQUEUE_RESERVE
+from gavip_api.models import LedgerState, Pool, QueueState, Reservation, ReservationRequest
+from gavip_api.scopes import JOBQUEUE_OPERATE, JOBQUEUE_RESERVE
 from gavip_web.openapi import operation
 
 from .base import JobQueueHandler
 from .jobs import ACT_FOR
 
 RESERVE = (JOBQUEUE_RESERVE,)
+OPERATE = (JOBQUEUE_OPERATE,)
 
 
 class QueueHandler(JobQueueHandler):
@@ -29,6 +30,15 @@ class PoolHandler(JobQueueHandler):
     async def get(self, owner: str) -> None:
         """Show a user's limit, what is used, and by what."""
         self.reply(await self.jobs.pool(owner))
+
+
+class LedgerHandler(JobQueueHandler):
+    """``/ledger``."""
+
+    @operation("Show everything that is allocated", scopes=OPERATE, response=LedgerState)
+    async def get(self) -> None:
+        """Show capacity, the sum of what is granted, and each line of the ledger."""
+        self.reply(await self.jobs.ledger())
 
 
 class ReservationHandler(JobQueueHandler):

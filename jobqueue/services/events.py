@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
@@ -25,9 +25,16 @@ class EventBus:
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called whenever something about any job was committed."""
+        self._listeners.append(listener)
 
     def notify(self, job_id: str, owner: str) -> None:
         """Tell that something about a job was committed."""
+        for listener in self._listeners:
+            listener()
         for key in (f"job:{job_id}", f"owner:{owner}"):
             for flag in self._waiting.get(key, ()):
                 flag.set()

@@ -8,17 +8,20 @@ or running; only the newest attempt counts.
 
 from __future__ import annotations
 
+import time
+
 from sqlalchemy.orm import Session
 
 from gavip_api.enums import EventKind, JobState, ReservationKind, ReservationState
 from gavip_api.errors import Conflict
 from gavip_api.models import JobError, Progress, ReservationRequest, utcnow
-from jobqueue.amounts import Amount
 from jobqueue.storage import events, jobs
 from jobqueue.storage.orm import AttemptRow, JobRow
 
+from .history import RunTimes
 from .ledger import Ledger
 from .outcome import Outcome
+from .waiting import Waitlist
 
 RETRIES_AFTER_LOSS = 1
 
@@ -39,11 +42,6 @@ _ALLOWED: dict[JobState, frozenset[JobState]] = {
 }
 
 
-def reservation_id(job_id: str) -> str:
-    """Return the id of a job's line in the ledger."""
-    return f"job:{job_id}"
-
-
 class JobMachine:
     """Moves jobs from state to state, in the caller's write transaction.
 
@@ -51,16 +49,23 @@ class JobMachine:
     ----------
     ledger : Ledger
         Where starting jobs reserve.
+    waitlist : Waitlist
+        Told what is queued.
+    history : RunTimes
+        Told how long runs took.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, waitlist: Waitlist, history: RunTimes) -> None:
         self._ledger = ledger
+        self._waitlist = waitlist
+        self._history = history
 
     def submit(self, session: Session, job: JobRow) -> None:
         """Enter a new job: queued."""
         job.state = _S.QUEUED.value
         session.add(job)
         session.flush()
+        self._waitlist.entered(session, job)
         events.append(session, job, EventKind.STATE)
 
     def begin(self, session: Session, job: JobRow, product: str) -> bool:
@@ -73,13 +78,14 @@ class JobMachine:
         """
         self._check(job, _S.STARTING)
         request = ReservationRequest(
-            id=reservation_id(job.id),
+            id=jobs.reservation_id(job.id),
             owner=job.owner,
             kind=ReservationKind.JOB,
-            amount=Amount(job.memory, job.millicpu).wire(),
+            amount=jobs.amount(job).wire(),
             title=f"Job {job.title}",
         )
-        if self._ledger.reserve(session, request).state is not ReservationState.GRANTED:
+        end = time.time() + job.time_limit
+        if self._ledger.reserve(session, request, end).state is not ReservationState.GRANTED:
             return False
         job.attempt += 1
         job.progress = Progress().model_dump()
@@ -105,6 +111,8 @@ class JobMachine:
         now = utcnow()
         job.started = job.started or now
         jobs.attempt(session, job).started = now
+        end = now.timestamp() + job.time_limit
+        self._ledger.expect_end(session, jobs.reservation_id(job.id), end)
         self._move(session, job, _S.RUNNING)
 
     def progress(self, session: Session, job: JobRow, progress: Progress) -> None:
@@ -142,11 +150,12 @@ class JobMachine:
         now = utcnow()
         attempt = jobs.attempt(session, job)
         attempt.ended, attempt.outcome = now, outcome.state.value
-        self._ledger.release(session, reservation_id(job.id))
+        self._ledger.release(session, jobs.reservation_id(job.id))
         if outcome.state is _S.LOST:
             job.losses += 1
             if job.losses <= RETRIES_AFTER_LOSS and not job.cancel_requested:
-                self._move(session, job, _S.LOST, "The job's process vanished; it is tried again.")
+                why = outcome.error.message if outcome.error else "The job's process vanished."
+                self._move(session, job, _S.LOST, f"{why} It is tried again.")
                 self._move(session, job, _S.QUEUED, "tried again")
                 return
         job.ended = now
@@ -154,6 +163,9 @@ class JobMachine:
         job.outputs = {"files": list(outcome.outputs)}
         job.product = attempt.product
         if outcome.state is _S.SUCCEEDED:
+            if attempt.started is not None:
+                took = (now - attempt.started).total_seconds()
+                self._history.record(session, job.avi, job.pipeline, took)
             told = Progress.model_validate(job.progress)
             job.progress = Progress(done=told.total or 1, total=told.total or 1).model_dump()
         self._move(session, job, outcome.state, outcome.error.message if outcome.error else "")
@@ -164,6 +176,10 @@ class JobMachine:
 
     def _move(self, session: Session, job: JobRow, to: JobState, message: str = "") -> None:
         self._check(job, to)
+        if job.state == _S.QUEUED.value:
+            self._waitlist.left(session, job)
         job.state = to.value
         session.flush()
+        if to is _S.QUEUED:
+            self._waitlist.entered(session, job)
         events.append(session, job, EventKind.STATE, message)

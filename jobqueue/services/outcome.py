@@ -14,6 +14,9 @@ from gavip_api.models import JobError, RunResult
 from gavip_api.resources import human_size
 from gavip_spawner.plane import ProcessPhase, ProcessStatus
 
+GAVE_UP = "gave-up"
+"""Reason of an attempt that the queue could not start, and made sure that it never will."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -61,9 +64,11 @@ def outcome(
     outputs = result.outputs if result else ()
     if cancelled:
         return Outcome(JobState.CANCELLED, _CANCELLED, outputs)
-    if status.reason == "stopped":
-        # ended before it ever ran, and nobody asked: the queue gave up starting it
+    if status.reason == GAVE_UP:
         return Outcome(JobState.FAILED, _NOT_STARTABLE)
+    if status.reason == "stopped":
+        # the plane was told to end it, and not by us: the platform was shut down around it
+        return Outcome(JobState.LOST, _SHUT_DOWN, outputs)
     if status.reason == "time":
         return Outcome(JobState.TIMED_OUT, timed_out(time_limit), outputs)
     if status.reason == "memory":
@@ -87,6 +92,13 @@ LOST = JobError(
     code="lost",
     message="The job's process vanished, for example because the machine was restarted.",
     hint="Submit it again; if that happens again, tell the operator.",
+)
+
+
+_SHUT_DOWN = JobError(
+    code="lost",
+    message="The job was stopped because the platform was shut down.",
+    hint="Try it again.",
 )
 
 

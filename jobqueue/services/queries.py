@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from gavip_api.enums import JobState
-from gavip_api.models import Job, JobError, JobPage, Pool, Progress, QueueState
-from jobqueue.amounts import Amount
+from gavip_api.enums import JobState, OriginKind
+from gavip_api.models import (
+    Job,
+    JobError,
+    JobOrigin,
+    JobPage,
+    LedgerState,
+    Pool,
+    Progress,
+    QueueState,
+    Waiting,
+)
 from jobqueue.storage import jobs
 from jobqueue.storage.jobs import JobFilter
 from jobqueue.storage.orm import JobRow
 
-from .ledger import Ledger, LedgerRoom
+from .explain import Explainer
+from .ledger import Ledger
+from .waiting import Waitlist
 
 
 class Queries:
@@ -19,12 +30,14 @@ class Queries:
 
     Parameters
     ----------
-    ledger : Ledger
-        Says why a job waits.
+    ledger, waitlist, explainer
+        Parts it uses.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, waitlist: Waitlist, explainer: Explainer) -> None:
         self._ledger = ledger
+        self._waitlist = waitlist
+        self._explainer = explainer
 
     def job(self, session: Session, job_id: str) -> Job:
         """Return a job.
@@ -52,22 +65,29 @@ class Queries:
         """Return a user's pool."""
         return self._ledger.pool(session, owner)
 
+    def ledger(self, session: Session) -> LedgerState:
+        """Return everything that is allocated."""
+        return LedgerState(
+            capacity=self._ledger.capacity.wire(),
+            used=self._ledger.used(session).wire(),
+            items=self._ledger.lines(session),
+        )
+
     def queue(self, session: Session) -> QueueState:
         """Return the queue in figures."""
         return QueueState(
             capacity=self._ledger.capacity.wire(),
             used=self._ledger.used(session).wire(),
-            queued=jobs.count(session, (JobState.QUEUED.value,)),
+            queued=self._waitlist.count(),
             running=jobs.count(session, jobs.ACTIVE),
         )
 
     def _models(self, session: Session, rows: list[JobRow]) -> list[Job]:
-        waiting = [row.id for row in rows if row.state == JobState.QUEUED.value]
-        places = jobs.positions(session, waiting)
-        room = LedgerRoom(self._ledger, session)
-        return [self._model(session, row, places.get(row.id), room) for row in rows]
+        queued = [row for row in rows if row.state == JobState.QUEUED.value]
+        waiting = self._explainer.explain(session, queued)
+        return [self._model(row, *waiting.get(row.id, (None, None))) for row in rows]
 
-    def _model(self, session: Session, row: JobRow, place: int | None, room: LedgerRoom) -> Job:
+    def _model(self, row: JobRow, place: int | None, waiting: Waiting | None) -> Job:
         return Job(
             id=row.id,
             owner=row.owner,
@@ -76,27 +96,24 @@ class Queries:
             pipeline=row.pipeline,
             title=row.title,
             parameters=row.parameters,
-            resources=Amount(row.memory, row.millicpu).wire(),
+            resources=jobs.amount(row).wire(),
             time_limit=row.time_limit,
             state=JobState(row.state),
             attempt=row.attempt,
             progress=Progress.model_validate(row.progress),
-            waiting_for=self._reason(session, row, place, room) if place else None,
+            waiting_for=waiting.reason if waiting else None,
             position=place,
+            waiting=waiting,
             error=JobError.model_validate(row.error) if row.error else None,
             product=row.product,
             outputs=tuple(row.outputs["files"]),
+            origin=_origin(row.origin),
             created=row.created,
             started=row.started,
             ended=row.ended,
         )
 
-    def _reason(self, session: Session, row: JobRow, place: int, room: LedgerRoom) -> str:
-        amount = Amount(row.memory, row.millicpu)
-        refusal = self._ledger.refusal(session, row.owner, amount, room)
-        if refusal is not None:
-            return refusal.reason
-        if place > 1:
-            ahead = place - 1
-            return f"{ahead} job{'s' if ahead > 1 else ''} submitted earlier start first."
-        return "It starts in a moment."
+
+def _origin(text: str | None) -> JobOrigin | None:
+    kind, _, origin = (text or "").partition(":")
+    return JobOrigin(kind=OriginKind(kind), id=origin) if kind else None

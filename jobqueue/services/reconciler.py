@@ -11,6 +11,7 @@ finished, vanished ones lost.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from collections import defaultdict
@@ -21,22 +22,21 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from gavip_api.enums import JobState
-from gavip_api.errors import GavipError
+from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import JobError, UserProfile, utcnow
 from gavip_spawner.plane import ProcessPhase, ProcessStatus
 from gavip_web.database import Database
-from jobqueue.amounts import Amount
 from jobqueue.backends import Attempt, JobBackend
-from jobqueue.schedulers import Scheduler
 from jobqueue.storage import jobs
 from jobqueue.storage.orm import JobRow
 
 from . import tokens
 from .events import EventBus
-from .ledger import Ledger, LedgerRoom, NeverFits
+from .ledger import Ledger, NeverFits
 from .machine import JobMachine
-from .outcome import outcome
+from .outcome import GAVE_UP, outcome
 from .progress import ProgressIntake
+from .waiting import Waitlist
 
 log = logging.getLogger("jobqueue.reconciler")
 
@@ -49,13 +49,17 @@ _OVERTIME = 30.0
 
 _REMOVED_AT_ONCE = 50
 
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Faults of the machine that pass and say nothing of the job that met them."""
+_REFUSED_AT_ONCE = 1000
+
 
 class Reconciler:
     """Starts, watches and finishes jobs.
 
     Parameters
     ----------
-    database, bus, ledger, machine, intake, backend, scheduler
+    database, bus, ledger, machine, intake, backend, waitlist
         Parts it uses.
     period : float
         Seconds between cycles when nothing wakes it.
@@ -75,7 +79,7 @@ class Reconciler:
         machine: JobMachine,
         intake: ProgressIntake,
         backend: JobBackend,
-        scheduler: Scheduler,
+        waitlist: Waitlist,
         *,
         period: float,
         stop_grace: float,
@@ -88,7 +92,7 @@ class Reconciler:
         self._machine = machine
         self._intake = intake
         self._backend = backend
-        self._scheduler = scheduler
+        self._waitlist = waitlist
         self._period = period
         self._stop_grace = stop_grace
         self._retention = retention
@@ -134,6 +138,9 @@ class Reconciler:
 
     async def _start_next(self) -> bool:
         """Start the job that the scheduler picks; return whether there was one."""
+        # from memory first: most wake-ups start nothing, and need no transaction to find that out
+        if await asyncio.to_thread(self._waitlist.pick, self._ledger.room()) is None:
+            return False
         picked = await self._database.write(self._pick)
         if picked is None:
             return False
@@ -143,18 +150,21 @@ class Reconciler:
         return True
 
     def _pick(self, session: Session) -> tuple[str, str] | None:
-        queue = jobs.candidates(session)
-        choice = self._scheduler.pick(queue, LedgerRoom(self._ledger, session))
+        choice = self._waitlist.pick(self._ledger.room())
         if choice is None:
             return None
-        job = jobs.get(session, choice.id)
-        product = self._backend.product(
-            job.owner, job.avi, job.pipeline, job.id, job.created, job.attempt + 1
-        )
-        if not self._machine.begin(session, job, product):
-            log.warning("the scheduler picked %s, which the ledger does not grant", job.id)
-            return None
-        return job.id, job.owner
+        job = session.get(JobRow, choice.id)
+        if job is not None and job.state == JobState.QUEUED.value:
+            product = self._backend.product(
+                job.owner, job.avi, job.pipeline, job.id, job.created, job.attempt + 1
+            )
+            if self._machine.begin(session, job, product):
+                return job.id, job.owner
+        # another process wrote, or a third party's scheduler errs: what is stored is right
+        log.warning("job %s was picked and cannot start now; reading the queue anew", choice.id)
+        self._ledger.load(session)
+        self._waitlist.load(session)
+        return None
 
     # -- what starts and runs --
 
@@ -218,7 +228,10 @@ class Reconciler:
                 if token:
                     await self._backend.create(attempt, token)
                 status = await self._backend.start(attempt)
-            except (GavipError, OSError):
+            except (GavipError, OSError) as e:
+                if isinstance(e, OSError) and e.errno in _PASSING:
+                    # a full disk is nothing about this job: it waits until there is room
+                    raise Unavailable(f"It cannot be started now: {e.strerror}.") from e
                 # counted here and not in the driver: a locked database must never fail a job
                 self._failures[attempt.job_id] += 1
                 if self._failures[attempt.job_id] < _START_TRIES:
@@ -232,8 +245,10 @@ class Reconciler:
         # first make sure that it never runs, then say that it does not
         await self._backend.stop(attempt.job_id, attempt.number, 0)
         status = await self._backend.inspect(attempt)
-        if status.phase is ProcessPhase.ABSENT:
-            return ProcessStatus(attempt.name, ProcessPhase.EXITED, reason="stopped")
+        if status.phase is ProcessPhase.ABSENT or (
+            status.reason == "stopped" and status.exit_code is None
+        ):
+            return ProcessStatus(attempt.name, ProcessPhase.EXITED, reason=GAVE_UP)
         return status
 
     async def _wait(self, attempt: Attempt) -> ProcessStatus:
@@ -313,10 +328,15 @@ class Reconciler:
         """Tell jobs that no longer fit: the operator may have made pool or machine smaller since."""
 
         def work(session: Session) -> list[tuple[str, str]]:
+            for part in (self._ledger, self._waitlist):
+                if not part.check(session):
+                    log.warning("%s in memory was not that of the database", type(part).__name__)
             refused = []
-            for job in jobs.larger_than(session, self._ledger.pool_limit):
+            for job_id in self._waitlist.beyond(self._ledger.rules.known, _REFUSED_AT_ONCE):
+                job = jobs.get(session, job_id)
+                pool = self._ledger.rules.limit(session, job.owner)
                 try:
-                    self._ledger.check_ever(Amount(job.memory, job.millicpu), f"Job {job.title}")
+                    self._ledger.check_ever(jobs.amount(job), f"Job {job.title}", pool)
                 except NeverFits as e:
                     error = JobError(code="never-fits", message=e.message, hint=e.hint or "")
                     self._machine.refuse(session, job, error)
@@ -363,7 +383,7 @@ def _snapshot(session: Session, job_id: str) -> tuple[Attempt, JobState, bool]:
         release=job.release,
         pipeline=job.pipeline,
         parameters=job.parameters,
-        amount=Amount(job.memory, job.millicpu).wire(),
+        amount=jobs.amount(job).wire(),
         time_limit=job.time_limit,
         product=row.product,
     )

@@ -16,9 +16,9 @@ from gavip_api.errors import GavipError, InvalidInput
 from gavip_api.models import Reservation, ReservationRequest
 from gavip_web.database import Database
 from gavip_web.hub import HubClient
+from jobqueue.storage.jobs import reservation_id
 
 from .ledger import Ledger
-from .machine import reservation_id
 
 log = logging.getLogger("jobqueue.reservations")
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from gavip_api.enums import JobState
 from gavip_api.errors import NotFound
 from jobqueue.amounts import Amount
-from jobqueue.schedulers import Candidate
 
 from .orm import AttemptRow, JobRow
 
 ACTIVE = (JobState.STARTING.value, JobState.RUNNING.value)
+
+
+def reservation_id(job_id: str) -> str:
+    """Return the id of a job's line in the ledger."""
+    return f"job:{job_id}"
 
 
 @dataclass(frozen=True)
@@ -25,15 +30,21 @@ class JobFilter:
 
     Parameters
     ----------
-    owner, avi, state : optional
-        Equal to these.
+    owner, avi, pipeline, state, origin : optional
+        Equal to these; an origin is kind and id joined by a colon.
+    since, until : datetime, optional
+        Submitted at or after, and before.
     before : str, optional
         Only jobs older than the one with this id.
     """
 
     owner: str | None = None
     avi: str | None = None
+    pipeline: str | None = None
     state: tuple[JobState, ...] = ()
+    origin: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     before: str | None = None
 
 
@@ -51,6 +62,11 @@ def get(session: Session, job_id: str) -> JobRow:
             "There is no such job.", hint="It may have been removed after its retention."
         )
     return row
+
+
+def amount(row: JobRow) -> Amount:
+    """Return what a job takes: its resources and one slot."""
+    return Amount(row.memory, row.millicpu, 1, row.archive or 0)
 
 
 def attempt(session: Session, job: JobRow) -> AttemptRow:
@@ -73,6 +89,14 @@ def find(session: Session, wanted: JobFilter, limit: int) -> list[JobRow]:
         query = query.where(JobRow.owner == wanted.owner)
     if wanted.avi is not None:
         query = query.where(JobRow.avi == wanted.avi)
+    if wanted.pipeline is not None:
+        query = query.where(JobRow.pipeline == wanted.pipeline)
+    if wanted.origin is not None:
+        query = query.where(JobRow.origin == wanted.origin)
+    if wanted.since is not None:
+        query = query.where(JobRow.created >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(JobRow.created < wanted.until)
     if wanted.state:
         query = query.where(JobRow.state.in_([s.value for s in wanted.state]))
     if wanted.before is not None:
@@ -85,25 +109,38 @@ def active(session: Session) -> list[JobRow]:
     return list(session.scalars(select(JobRow).where(JobRow.state.in_(ACTIVE)).order_by(JobRow.id)))
 
 
-def candidates(session: Session) -> Iterator[Candidate]:
-    """Yield the queued jobs in order of submission, lazily."""
+def queued(session: Session) -> Iterator[Any]:
+    """Yield of each queued job, in order of submission, what schedulers need to know."""
     query = (
-        select(JobRow.id, JobRow.owner, JobRow.memory, JobRow.millicpu)
+        select(
+            JobRow.id,
+            JobRow.owner,
+            JobRow.avi,
+            JobRow.pipeline,
+            JobRow.memory,
+            JobRow.millicpu,
+            JobRow.archive,
+            JobRow.time_limit,
+            JobRow.created,
+        )
         .where(JobRow.state == JobState.QUEUED.value)
         .order_by(JobRow.id)
-        .execution_options(yield_per=200)
+        .execution_options(yield_per=1000)
     )
-    for job_id, owner, memory, millicpu in session.execute(query):
-        yield Candidate(job_id, owner, Amount(memory, millicpu))
+    yield from session.execute(query)
 
 
-def larger_than(session: Session, amount: Amount) -> list[JobRow]:
-    """Return the queued jobs that need more than `amount`."""
-    query = select(JobRow).where(
-        JobRow.state == JobState.QUEUED.value,
-        or_(JobRow.memory > amount.memory, JobRow.millicpu > amount.millicpu),
+def ends(session: Session) -> dict[str, float]:
+    """Return when starting and running jobs are over at the latest, by the ids of their reservations."""
+    query = (
+        select(JobRow.id, JobRow.time_limit, AttemptRow.started, AttemptRow.created)
+        .join(AttemptRow, (AttemptRow.job_id == JobRow.id) & (AttemptRow.number == JobRow.attempt))
+        .where(JobRow.state.in_(ACTIVE))
     )
-    return list(session.scalars(query.limit(1000)))
+    return {
+        reservation_id(r.id): (r.started or r.created).timestamp() + r.time_limit
+        for r in session.execute(query)
+    }
 
 
 def count(session: Session, state: tuple[str, ...], owner: str | None = None) -> int:
@@ -112,16 +149,6 @@ def count(session: Session, state: tuple[str, ...], owner: str | None = None) ->
     if owner is not None:
         query = query.where(JobRow.owner == owner)
     return session.scalar(query) or 0
-
-
-def positions(session: Session, job_ids: list[str]) -> dict[str, int]:
-    """Return the places, from 1 in order of submission, of those of `job_ids` that are queued."""
-    if not job_ids:
-        return {}
-    place = func.row_number().over(order_by=JobRow.id).label("place")
-    queue = select(JobRow.id, place).where(JobRow.state == JobState.QUEUED.value).subquery()
-    query = select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids))
-    return {row.id: row.place for row in session.execute(query)}
 
 
 def ended_before(session: Session, when: datetime, limit: int) -> list[JobRow]:

@@ -10,7 +10,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from gavip_web.database import UtcDateTime
@@ -37,6 +47,9 @@ class JobRow(Base):
     __table_args__ = (
         Index("ix_jobs_state_id", "state", "id"),
         Index("ix_jobs_owner_id", "owner", "id"),
+        Index("ix_jobs_origin", "origin"),
+        Index("ix_jobs_owner_state_id", "owner", "state", "id"),
+        Index("ix_jobs_owner_avi_id", "owner", "avi", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -51,6 +64,7 @@ class JobRow(Base):
     parameters: Mapped[dict[str, Any]]
     memory: Mapped[int] = mapped_column(BigInteger)
     millicpu: Mapped[int] = mapped_column(Integer)
+    archive: Mapped[int] = mapped_column(Integer, default=0)
     time_limit: Mapped[int] = mapped_column(Integer)
     state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int] = mapped_column(Integer, default=0)
@@ -60,6 +74,8 @@ class JobRow(Base):
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     product: Mapped[str | None] = mapped_column(Text)
     outputs: Mapped[dict[str, Any]]
+    # kind and id of what it was made from, joined by a colon: looked for as a whole
+    origin: Mapped[str | None] = mapped_column(String(64))
     created: Mapped[datetime]
     started: Mapped[datetime | None]
     ended: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
@@ -111,5 +127,119 @@ class ReservationRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     memory: Mapped[int] = mapped_column(BigInteger)
     millicpu: Mapped[int] = mapped_column(Integer)
+    slots: Mapped[int] = mapped_column(Integer, default=1)
+    archive: Mapped[int] = mapped_column(Integer, default=0)
     title: Mapped[str] = mapped_column(String(200))
     created: Mapped[datetime]
+
+
+class OwnerRow(Base):
+    """What is known of a user: the last roles, and the decaying mean of what was held.
+
+    The means are in the ledger's units (bytes, millicores, slots, queries) at the time `used_at`;
+    see :mod:`jobqueue.services.usage`.
+    """
+
+    __tablename__ = "owners"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    roles: Mapped[dict[str, Any]]
+    mean_memory: Mapped[float] = mapped_column(Float, default=0.0)
+    mean_millicpu: Mapped[float] = mapped_column(Float, default=0.0)
+    mean_slots: Mapped[float] = mapped_column(Float, default=0.0)
+    mean_archive: Mapped[float] = mapped_column(Float, default=0.0)
+    used_at: Mapped[datetime | None]
+
+
+class PoolRow(Base):
+    """A limit that an operator set for a role or a user; an empty dimension follows the wider rule."""
+
+    __tablename__ = "pools"
+
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    memory: Mapped[int | None] = mapped_column(BigInteger)
+    millicpu: Mapped[int | None] = mapped_column(Integer)
+    slots: Mapped[int | None] = mapped_column(Integer)
+    archive: Mapped[int | None] = mapped_column(Integer)
+    updated: Mapped[datetime]
+
+
+class RunTimeRow(Base):
+    """How long the last successful runs of a pipeline took, seconds, the newest last."""
+
+    __tablename__ = "run_times"
+
+    avi: Mapped[str] = mapped_column(String(130), primary_key=True)
+    pipeline: Mapped[str] = mapped_column(String(64), primary_key=True)
+    runs: Mapped[int] = mapped_column(Integer)
+    recent: Mapped[dict[str, Any]]
+    updated: Mapped[datetime]
+
+
+class SettingRow(Base):
+    """What operators chose while the queue was running, such as the scheduler."""
+
+    __tablename__ = "settings"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[dict[str, Any]]
+
+
+class AuditRow(Base):
+    """One thing an operator changed; only ever appended."""
+
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    seq: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    time: Mapped[datetime]
+    by: Mapped[str] = mapped_column(String(255))
+    action: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(255))
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    after: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class ScheduleRow(Base):
+    """A recurring submission; `next_due` is empty while it is paused."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (
+        Index("ix_schedules_owner_id", "owner", "id"),
+        Index("ix_schedules_next_due", "next_due"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(255))
+    title: Mapped[str] = mapped_column(String(200))
+    submission: Mapped[dict[str, Any]]
+    cron: Mapped[str] = mapped_column(String(100))
+    timezone: Mapped[str] = mapped_column(String(64))
+    overlap: Mapped[str] = mapped_column(String(16))
+    next_due: Mapped[datetime | None]
+    last_due: Mapped[datetime | None]
+    last_job: Mapped[str | None] = mapped_column(String(36))
+    last_message: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime]
+
+
+class DeliveryRow(Base):
+    """One notification of one job, made with the job, so that none is forgotten whatever crashes."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        Index("ix_deliveries_job_id", "job_id"),
+        Index("ix_deliveries_state", "state"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    url: Mapped[str] = mapped_column(Text)
+    states: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    status: Mapped[int | None] = mapped_column(Integer)
+    message: Mapped[str] = mapped_column(Text, default="")
+    next_try: Mapped[datetime | None]
+    delivered: Mapped[datetime | None]

@@ -29,6 +29,7 @@ class FakeQueue:
     events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     submissions: list[dict[str, Any]] = field(default_factory=list)
+    schedules: dict[str, dict[str, Any]] = field(default_factory=dict)
     down: bool = False
     url: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,6 +44,12 @@ class FakeQueue:
                 (base + r"/jobs/([^/]+)/events", Events),
                 (base + r"/jobs/([^/]+)/log", Log),
                 (base + r"/jobs/([^/]+)/cancel", Cancel),
+                (base + r"/jobs/([^/]+)/(retry|clone)", Again),
+                (base + r"/jobs/([^/]+)/hooks", Hooks),
+                (base + r"/schedules", Schedules),
+                (base + r"/schedules/([^/]+)", Schedule),
+                (base + r"/schedules/([^/]+)/(pause|resume)", SchedulePause),
+                (base + r"/hooks/([^/]+)/secret", HookSecret),
                 (base + r"/events", OwnerEvents),
                 (base + r"/queue", Queue),
                 (base + r"/pools/([^/]+)", Pool),
@@ -144,6 +151,8 @@ class Jobs(Base):
         ]
         if avi := self.get_argument("avi", None):
             jobs = [j for j in jobs if j["avi"] == avi]
+        if states := self.get_arguments("state"):
+            jobs = [j for j in jobs if j["state"] in states]
         start, limit = int(self.get_argument("cursor", "0")), int(self.get_argument("limit", "50"))
         more = str(start + limit) if len(jobs) > start + limit else None
         self.finish({"items": jobs[start : start + limit], "next": more})
@@ -201,6 +210,76 @@ class Events(Base):
                 await changed.wait()
 
         await self.stream(events())
+
+
+class Again(Base):
+    def post(self, job_id: str, what: str) -> None:
+        old = self.one(job_id)
+        asked = json.loads(self.request.body) if what == "clone" else {}
+        if what == "retry" and old["state"] not in FINAL:
+            self.set_status(409)
+            self.finish({"code": "conflict", "detail": f"The job is {old['state']}.", "hint": ""})
+            return
+        made = self.queue.add(
+            old["owner"],
+            old["avi"],
+            parameters=old["parameters"] | asked.get("parameters", {}),
+            origin={"kind": what, "id": job_id},
+        )
+        self.set_status(201)
+        self.finish(made)
+
+
+class Hooks(Base):
+    def get(self, job_id: str) -> None:
+        self.one(job_id)
+        self.finish({"items": []})
+
+
+class HookSecret(Base):
+    def get(self, owner: str) -> None:
+        self.finish({"secret": f"whsec_{owner}"})
+
+
+class Schedules(Base):
+    def get(self) -> None:
+        owner = self.get_argument("owner")
+        mine = [s for s in self.queue.schedules.values() if s["owner"] == owner]
+        self.finish({"items": mine[::-1], "next": None})
+
+    def post(self) -> None:
+        asked = json.loads(self.request.body)
+        job = asked.pop("job")
+        schedule = asked | {
+            "id": new_id(),
+            "title": asked["title"] or job["spec"]["title"],
+            "owner": job["owner"]["name"],
+            **{k: job[k] for k in ("avi", "release", "pipeline", "parameters")},
+            "next_runs": [now(-3600)],
+            "created": now(),
+        }
+        self.queue.schedules[schedule["id"]] = schedule
+        self.set_status(201)
+        self.finish(schedule)
+
+
+class Schedule(Base):
+    def get(self, schedule_id: str) -> None:
+        if schedule_id not in self.queue.schedules:
+            raise web.HTTPError(404)
+        self.finish(self.queue.schedules[schedule_id])
+
+    def delete(self, schedule_id: str) -> None:
+        self.queue.schedules.pop(schedule_id, None)
+        self.set_status(204)
+
+
+class SchedulePause(Base):
+    def post(self, schedule_id: str, what: str) -> None:
+        schedule = self.queue.schedules[schedule_id]
+        schedule["paused"] = what == "pause"
+        schedule["next_runs"] = [] if schedule["paused"] else [now(-3600)]
+        self.finish(schedule)
 
 
 class OwnerEvents(Base):

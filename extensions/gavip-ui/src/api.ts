@@ -1,5 +1,16 @@
 import { ApiError, toApiError } from "./errors";
-import type { Instance, InstanceRequest, Job, JobPage, JobRequest, Pool, Problem } from "./types";
+import type {
+  Instance,
+  InstanceRequest,
+  Job,
+  JobPage,
+  JobRequest,
+  Pool,
+  Problem,
+  Schedule,
+  SchedulePage,
+  ScheduleRequest,
+} from "./types";
 
 /** Typed calls of the public API. The browser's cookie says who asks; the XSRF token shows that a page of ours asks. */
 export class ApiClient {
@@ -24,9 +35,13 @@ export class ApiClient {
     return this.request("DELETE", `instances/${encodeURIComponent(id)}`);
   }
 
-  jobs(query: { limit?: number; cursor?: string; avi?: string } = {}): Promise<JobPage> {
+  jobs(
+    query: { limit?: number; cursor?: string; avi?: string; state?: readonly string[] } = {},
+  ): Promise<JobPage> {
     const search = new URLSearchParams();
-    for (const [key, value] of Object.entries(query)) search.set(key, String(value));
+    for (const [key, value] of Object.entries(query)) {
+      for (const one of Array.isArray(value) ? value : [value]) search.append(key, String(one));
+    }
     return this.request("GET", `jobs?${search}`);
   }
 
@@ -40,6 +55,27 @@ export class ApiClient {
 
   cancelJob(id: string): Promise<Job> {
     return this.request("POST", `jobs/${encodeURIComponent(id)}/cancel`);
+  }
+
+  retryJob(id: string): Promise<Job> {
+    return this.request("POST", `jobs/${encodeURIComponent(id)}/retry`);
+  }
+
+  schedules(): Promise<SchedulePage> {
+    return this.request("GET", "schedules?limit=200");
+  }
+
+  makeSchedule(request: ScheduleRequest): Promise<Schedule> {
+    return this.request("POST", "schedules", request);
+  }
+
+  pauseSchedule(id: string, paused: boolean): Promise<Schedule> {
+    const what = paused ? "pause" : "resume";
+    return this.request("POST", `schedules/${encodeURIComponent(id)}/${what}`);
+  }
+
+  deleteSchedule(id: string): Promise<void> {
+    return this.request("DELETE", `schedules/${encodeURIComponent(id)}`);
   }
 
   /** The log from a byte offset, and where to go on. */

@@ -39,13 +39,50 @@ export interface Job {
   attempt: number;
   progress: Progress;
   waiting_for: string | null;
+  waiting?: Waiting | null;
   position: number | null;
   error: JobError | null;
   product: string | null;
   outputs: string[];
+  origin?: { kind: "retry" | "clone" | "schedule"; id: string } | null;
   created: string;
   started: string | null;
   ended: string | null;
+}
+
+/** Why a queued job does not run yet. */
+export interface Waiting {
+  kind: "pool" | "machine" | "archive" | "turn";
+  reason: string;
+  hint: string;
+  holders: Reservation[];
+  estimated_start: string | null;
+  estimate: string;
+}
+
+export interface ScheduleRequest {
+  avi: string;
+  pipeline: string;
+  parameters: Record<string, unknown>;
+  cron: string;
+  timezone: string;
+  overlap: "allow" | "skip" | "queue-one";
+}
+
+export interface Schedule extends ScheduleRequest {
+  id: string;
+  title: string;
+  paused: boolean;
+  next_runs: string[];
+  last_due: string | null;
+  last_job: string | null;
+  last_message: string;
+  created: string;
+}
+
+export interface SchedulePage {
+  items: Schedule[];
+  next: string | null;
 }
 
 export interface JobEvent {

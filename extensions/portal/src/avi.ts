@@ -70,6 +70,39 @@ function submitWith(page: Page, avi: string, element: HTMLFormElement): void {
     }
   }
 
+  async function schedule(): Promise<void> {
+    replace(place);
+    const { values, errors } = form.read();
+    if (Object.keys(errors).length > 0) {
+      form.show(errors);
+      return;
+    }
+    scheduleButton.disabled = true;
+    try {
+      await page.api.makeSchedule({
+        avi,
+        pipeline: element.dataset["pipeline"] ?? "",
+        parameters: values,
+        cron: part<HTMLInputElement>("cron", element).value,
+        timezone: part<HTMLInputElement>("zone", element).value,
+        overlap: part<HTMLSelectElement>("overlap", element).value as "skip",
+      });
+      location.assign(`${page.prefix}schedules`);
+    } catch (caught) {
+      const error = toApiError(caught);
+      form.show(error.fields);
+      replace(
+        place,
+        errorBox(error, () => void schedule()),
+      );
+      scheduleButton.disabled = false;
+    }
+  }
+  const scheduleButton = part<HTMLButtonElement>("schedule", element);
+  part<HTMLInputElement>("zone", element).value =
+    Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  scheduleButton.addEventListener("click", () => void schedule());
+
   element.addEventListener("submit", (event) => {
     event.preventDefault();
     void submit();

@@ -4,6 +4,7 @@ import {
   errorBox,
   followEvents,
   formatLocalAndUtc,
+  formatSize,
   formatUtc,
   h,
   icon,
@@ -59,6 +60,7 @@ export function startJob({ root, api, prefix }: Page): void {
 class JobView {
   private readonly bar: JobProgress;
   private readonly cancelButton: HTMLButtonElement;
+  private readonly retryButton: HTMLButtonElement;
   private outputs = "";
 
   constructor(
@@ -73,6 +75,8 @@ class JobView {
     replace(part("job", root), this.bar.element);
     this.cancelButton = part<HTMLButtonElement>("cancel", root);
     this.cancelButton.addEventListener("click", () => void this.cancel());
+    this.retryButton = part<HTMLButtonElement>("retry", root);
+    this.retryButton.addEventListener("click", () => void this.retry());
     setInterval(() => {
       if (!isFinalJob(this.job.state)) this.bar.tick();
     }, 1000);
@@ -92,12 +96,29 @@ class JobView {
     setText(part("title", this.root), job.title || job.pipeline);
     replace(part("state", this.root), stateBadge(job.state, JOB_LABELS[job.state]));
     this.cancelButton.hidden = isFinalJob(job.state);
+    this.retryButton.hidden = !isFinalJob(job.state);
+    const waiting = part("waiting", this.root);
+    waiting.hidden = job.state !== "queued" || !job.waiting;
+    replace(waiting, ...(waiting.hidden ? [] : waitingFor(job)));
     replace(part("error", this.root), job.error ? jobError(job, this.prefix) : null);
     replace(part("facts", this.root), ...facts(job, this.prefix));
     const key = `${job.state}${job.product}${job.outputs.join("\n")}`;
     if (key !== this.outputs) {
       this.outputs = key;
       replace(part("results", this.root), ...results(job, this.api, this.prefix));
+    }
+  }
+
+  private async retry(): Promise<void> {
+    this.retryButton.disabled = true;
+    try {
+      location.assign(`${this.prefix}jobs/${(await this.api.retryJob(this.job.id)).id}`);
+    } catch (error) {
+      replace(
+        part("error", this.root),
+        errorBox(toApiError(error), () => void this.retry()),
+      );
+      this.retryButton.disabled = false;
     }
   }
 
@@ -121,6 +142,48 @@ class JobView {
       this.cancelButton.disabled = false;
     }
   }
+}
+
+function waitingFor(job: Job): HTMLElement[] {
+  const {
+    reason,
+    hint,
+    holders,
+    estimated_start: start,
+    estimate,
+  } = job.waiting ?? {
+    reason: "",
+    hint: "",
+    holders: [],
+    estimated_start: null,
+    estimate: "",
+  };
+  const elements: (HTMLElement | false)[] = [
+    h("h2", { id: "h-waiting", class: "gv-section-title" }, "Why it waits"),
+    h("p", {}, [reason, hint].filter(Boolean).join(" ")),
+    holders.length > 0 &&
+      h(
+        "ul",
+        { class: "gv-plain" },
+        ...holders.map((holder) =>
+          h(
+            "li",
+            {},
+            `${holder.title || holder.kind}: ${formatSize(holder.amount.memory)} of memory, ${holder.amount.cpu} ${holder.amount.cpu === 1 ? "core" : "cores"}`,
+          ),
+        ),
+      ),
+    start !== null &&
+      h(
+        "p",
+        {},
+        "It should start at ",
+        h("time", { datetime: start, title: formatUtc(start) }, formatLocalAndUtc(start)),
+        ".",
+      ),
+    estimate !== "" && h("p", { class: "gv-quiet" }, estimate),
+  ];
+  return elements.filter((element) => element !== false);
 }
 
 function jobError(job: Job, prefix: string): HTMLElement {

@@ -80,6 +80,7 @@ export class JobList {
     private readonly limit: number,
     private readonly more: HTMLButtonElement | null = null,
     private readonly onChange: () => void = () => undefined,
+    private states: readonly string[] = [],
   ) {
     showLoading(box, "jobs");
     more?.addEventListener("click", () => void this.loadMore());
@@ -98,11 +99,18 @@ export class JobList {
     });
   }
 
+  /** Show only jobs in these states; all when there are none. */
+  narrow(states: readonly string[]): void {
+    this.states = states;
+    showLoading(this.box, "jobs");
+    void this.load();
+  }
+
   async load(): Promise<void> {
     if (this.loading) return;
     this.loading = true;
     try {
-      const page = await this.api.jobs({ limit: this.limit });
+      const page = await this.api.jobs({ limit: this.limit, state: this.states });
       this.rows = new Map(page.items.map((job) => [job.id, new JobRow(job, this.prefix)]));
       this.cursor = page.next;
       this.draw();
@@ -120,7 +128,11 @@ export class JobList {
     if (this.cursor === null || !this.more) return;
     this.more.disabled = true;
     try {
-      const page = await this.api.jobs({ limit: this.limit, cursor: this.cursor });
+      const page = await this.api.jobs({
+        limit: this.limit,
+        cursor: this.cursor,
+        state: this.states,
+      });
       for (const job of page.items) {
         const row = new JobRow(job, this.prefix);
         this.rows.set(job.id, row);
@@ -140,6 +152,10 @@ export class JobList {
     if (this.more) this.more.hidden = this.cursor === null;
     if (this.rows.size === 0) {
       this.list = null;
+      if (this.states.length > 0) {
+        showEmpty(this.box, "You have no such jobs.");
+        return;
+      }
       showEmpty(this.box, "You have no jobs yet. Run a pipeline of an AVI to make data products.", {
         text: "Browse the catalogue",
         href: `${this.prefix}avis`,

@@ -7,6 +7,7 @@ import { startInstances } from "./instances";
 import { startJob } from "./job";
 import { startJobs } from "./jobs";
 import { type Page, readPage } from "./page";
+import { startSchedules } from "./schedules";
 
 const pages: Record<string, (page: Page) => void> = {
   home: startHome,
@@ -14,6 +15,7 @@ const pages: Record<string, (page: Page) => void> = {
   avi: startAvi,
   jobs: startJobs,
   job: startJob,
+  schedules: startSchedules,
   instances: startInstances,
   instance: startInstance,
 };

@@ -66,6 +66,7 @@ class Queue:
     def __init__(self, state: Path, port: int, hub: int) -> None:
         self.state, self.port, self.hub = state, port, hub
         self.process: asyncio.subprocess.Process | None = None
+        self.options: dict[str, Any] = {}
         self.client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/services/jobqueue/",
             headers={"Authorization": "token portal"},
@@ -74,6 +75,11 @@ class Queue:
         )
 
     async def start(self) -> None:
+        """Start it and wait until it is ready."""
+        await self.launch()
+        await self.until(self._ready, "the queue to be ready")
+
+    async def launch(self) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("JUPYTERHUB")} | {
             "JUPYTERHUB_API_URL": f"http://127.0.0.1:{self.hub}/hub/api",
             "JUPYTERHUB_API_TOKEN": "queue",
@@ -89,6 +95,7 @@ class Queue:
             "stop_grace": 1,
             "hub_seconds": 0,
             "reconcile_seconds": 5,
+            **self.options,
         }
         with (self.state / "queue.log").open("a") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -99,7 +106,6 @@ class Queue:
                 env=environment,
                 stderr=log,
             )
-        await self.until(self._ready, "the queue to be ready")
 
     async def _ready(self) -> bool:
         assert self.process is not None

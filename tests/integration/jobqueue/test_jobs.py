@@ -37,7 +37,7 @@ async def test_a_job_runs_reports_and_leaves_a_product(queue):
     tail = await queue.client.get(f"api/v1/jobs/{job['id']}/log?offset=8")
     assert tail.text == log.text[8:]
     pool = (await queue.client.get("api/v1/pools/alice")).json()
-    assert pool["used"] == {"memory": 0, "cpu": 0.0}
+    assert pool["used"] == {"memory": 0, "cpu": 0.0, "slots": 0, "archive": 0}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ async def test_killing_the_queue_loses_and_doubles_nothing(queue):
     assert [j["state"] for j in jobs] == ["succeeded"] * len(ids)
     assert sorted(queue.runs()) == sorted(f"{i} 1" for i in ids)
     used = (await queue.client.get("api/v1/queue")).json()["used"]
-    assert used == {"memory": 0, "cpu": 0.0}
+    assert used == {"memory": 0, "cpu": 0.0, "slots": 0, "archive": 0}
 
 
 async def test_a_job_that_ends_while_the_queue_is_away_is_finished_afterwards(queue):

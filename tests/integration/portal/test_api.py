@@ -46,6 +46,7 @@ async def test_openapi_document_is_valid(ada: httpx.AsyncClient) -> None:
             path.replace("{owner}", "gavip")
             .replace("{name}", "demo")
             .replace("{job}", "x")
+            .replace("{schedule}", "x")
             .replace("{instance}", "x"),
         )
         for path, item in make_api().document("/")["paths"].items()

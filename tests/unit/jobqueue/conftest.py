@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from gavip_web.database import Database, make_engine, upgrade
 from jobqueue.amounts import Amount
 from jobqueue.app import MIGRATIONS, JobQueueApp
 from jobqueue.services.ledger import Ledger
+from tests.support.postgres import Cluster, binaries, running_cluster
 
 GIB = 1 << 30
 
@@ -138,6 +139,7 @@ class FakeHub:
     callers = {
         "portal": Caller("portal", "service", frozenset({"custom:jobqueue:act-for"})),
         "spawner": Caller("spawner", "service", frozenset({"custom:jobqueue:reserve"})),
+        "operator": Caller("portal", "service", frozenset({"custom:jobqueue:operate"})),
         "metrics": Caller("prometheus", "service", frozenset({"read:metrics"})),
         "alice": Caller("alice", "user", frozenset({"custom:portal:access"})),
     }
@@ -224,7 +226,7 @@ class Service:
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+async def start(tmp_path: Path, database_url: str) -> AsyncIterator[Callable[..., Any]]:
     """Start the service on a plane; again on the same state after `stop`."""
     running: list[Service] = []
 
@@ -232,6 +234,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         traits = {
             "bind_url": "http://127.0.0.1:0",
             "state_dir": str(tmp_path),
+            "database_url": database_url,
             "capacity_memory": "2G",
             "capacity_cpu": 2.0,
             "user_memory": "1G",
@@ -278,8 +281,23 @@ def planes() -> dict[str, type[MemoryPlane]]:
 
 
 @pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server, with the present schema in the database ``migrated``."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    with running_cluster(programs) as cluster:
+        with cluster.connect() as connection:
+            connection.execute("CREATE DATABASE migrated")
+        engine = make_engine(cluster.url("migrated"))
+        upgrade(engine, MIGRATIONS)
+        engine.dispose()
+        yield cluster
+
+
+@pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database with the present schema, migrated once."""
+    """An empty SQLite database with the present schema, migrated once."""
     path = tmp_path_factory.mktemp("migrated") / "queue.db"
     engine = make_engine(f"sqlite:///{path}")
     upgrade(engine, MIGRATIONS)
@@ -287,10 +305,43 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Both databases: whatever uses one is run on each."""
+    return str(request.param)
+
+
 @pytest.fixture
-def database(tmp_path: Path, migrated: Path) -> Any:
-    shutil.copy(migrated, tmp_path / "queue.db")
-    database = Database(make_engine(f"sqlite:///{tmp_path / 'queue.db'}"))
+def database_url(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of an empty database with the present schema."""
+    if dialect == "sqlite":
+        path = tmp_path / "run" / "jobqueue.db"
+        path.parent.mkdir()
+        shutil.copy(request.getfixturevalue("migrated"), path)
+        yield f"sqlite:///{path}"
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    name = cluster.create("migrated")
+    yield cluster.url(name)
+    cluster.drop(name)
+
+
+@pytest.fixture
+def empty_url(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a database without any tables."""
+    if dialect == "sqlite":
+        # a name that must be quoted in the URL
+        yield f"sqlite:///{tmp_path}/a%20b.db"
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    name = cluster.create()
+    yield cluster.url(name)
+    cluster.drop(name)
+
+
+@pytest.fixture
+def database(database_url: str) -> Any:
+    database = Database(make_engine(database_url))
     yield database
     database.close()
 
@@ -303,7 +354,7 @@ def session(database: Database) -> Any:
 
 @pytest.fixture
 def ledger() -> Ledger:
-    return Ledger(Amount(4 * GIB, 4000), Amount(3 * GIB, 3000))
+    return Ledger(Amount(4 * GIB, 4000, 8, 4), Amount(3 * GIB, 3000, 6, 2))
 
 
 @pytest.fixture

@@ -8,10 +8,13 @@ from gavip_api.enums import JobState
 from gavip_api.errors import Conflict, NotSignedIn
 from gavip_api.models import JobError, Progress, UserProfile, utcnow
 from gavip_api.slugs import new_id
+from jobqueue.schedulers import Fifo
 from jobqueue.services import tokens
+from jobqueue.services.history import RunTimes
 from jobqueue.services.machine import JobMachine
 from jobqueue.services.outcome import Outcome
 from jobqueue.services.tokens import Fenced
+from jobqueue.services.waiting import Waitlist
 from jobqueue.storage import events
 from jobqueue.storage.orm import JobRow
 
@@ -42,7 +45,8 @@ def make(owner="alice", memory=1 << 30, millicpu=1000):
 
 @pytest.fixture
 def machine(ledger):
-    return JobMachine(ledger)
+    history = RunTimes()
+    return JobMachine(ledger, Waitlist(Fifo(), history, ledger.shares), history)
 
 
 def ended(state):

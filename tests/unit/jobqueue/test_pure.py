@@ -14,7 +14,6 @@ from gavip_api.models import JobError, ResourceAmount, RunResult
 from gavip_spawner.plane import ProcessPhase, ProcessStatus
 from jobqueue.amounts import Amount
 from jobqueue.backends import read_inside
-from jobqueue.schedulers import Candidate, Fifo
 from jobqueue.services.outcome import outcome
 
 
@@ -31,48 +30,13 @@ def test_amounts_round_up_and_come_back(cpu, memory):
     [
         pytest.param(Amount(3 << 30, 1), "3.0 GiB of memory (of 2.0 GiB)", id="memory"),
         pytest.param(Amount(1, 3500), "3.5 cores (of 2)", id="cores"),
+        pytest.param(Amount(1, 1, 3), "3 things at once (of 2)", id="slots"),
+        pytest.param(Amount(1, 1, 1, 2), "2 archive queries at once (of 1)", id="archive"),
         pytest.param(Amount(1, 1), "", id="neither"),
     ],
 )
 def test_amounts_say_what_is_too_much(asked, text):
-    assert asked.beyond(Amount(2 << 30, 2000)) == text
-
-
-class FixedRoom:
-    def __init__(self, machine, **pools):
-        self.machine, self.pools = machine, pools
-
-    def in_pool(self, owner):
-        return Amount(self.pools[owner], 1000)
-
-    def in_machine(self):
-        return Amount(self.machine, 1000)
-
-
-QUEUE = [("1", "ann", 8), ("2", "ann", 1), ("3", "bob", 4), ("4", "cid", 1)]
-
-
-@pytest.mark.parametrize(
-    ("room", "picked"),
-    [
-        pytest.param(FixedRoom(9, ann=9, bob=9, cid=9), "1", id="oldest"),
-        pytest.param(FixedRoom(9, ann=5, bob=9, cid=9), "3", id="full pool steps aside"),
-        pytest.param(FixedRoom(2, ann=5, bob=9, cid=9), None, id="full machine holds all behind"),
-        pytest.param(FixedRoom(9, ann=0, bob=0, cid=0), None, id="all pools full"),
-    ],
-)
-def test_fifo(room, picked):
-    queue = iter(Candidate(i, owner, Amount(need, 1)) for i, owner, need in QUEUE)
-    choice = Fifo().pick(queue, room)
-    assert (choice.id if choice else None) == picked
-
-
-def test_fifo_reads_no_further_than_needed():
-    def queue():
-        yield Candidate("1", "ann", Amount(1, 1))
-        raise AssertionError("read on")
-
-    assert Fifo().pick(queue(), FixedRoom(9, ann=9)).id == "1"
+    assert asked.beyond(Amount(2 << 30, 2000, 2, 1)) == text
 
 
 def exited(code=0, reason=""):
@@ -100,7 +64,22 @@ GONE = ProcessStatus("x", ProcessPhase.VANISHED)
         pytest.param(exited(-11), None, False, "failed", "crashed", id="crashed"),
         pytest.param(exited(127), None, False, "failed", "not-startable", id="no interpreter"),
         pytest.param(exited(0), None, False, "failed", "no-result", id="left nothing"),
-        pytest.param(exited(None, "stopped"), None, False, "failed", "not-startable", id="gave up"),
+        pytest.param(exited(None, "gave-up"), None, False, "failed", "not-startable", id="gave up"),
+        pytest.param(exited(-15, "stopped"), None, False, "lost", "lost", id="platform shut down"),
+        pytest.param(
+            exited(None, "stopped"), None, False, "lost", "lost", id="shut down before it began"
+        ),
+        pytest.param(
+            exited(-15, "stopped"),
+            RunResult(ok=False, error=JobError(code="cancelled", message="stopped")),
+            False,
+            "lost",
+            "lost",
+            id="shut down, and the runner said so",
+        ),
+        pytest.param(
+            exited(-15, "stopped"), None, True, "cancelled", "cancelled", id="stopped by us"
+        ),
         pytest.param(GONE, None, False, "lost", "lost", id="vanished"),
         pytest.param(GONE, None, True, "cancelled", "cancelled", id="vanished when cancelled"),
     ],

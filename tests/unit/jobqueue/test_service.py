@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from sqlalchemy import delete, text
 
 from gavip_api.models import Job, JobError, JobPage, Pool, QueueState, RunResult
 from gavip_api.slugs import new_id
 from gavip_spawner.plane import ProcessPhase
+from gavip_web.database import make_engine
 from gavip_web.openapi import undocumented
 from gavip_web.sse import read_events
 from jobqueue.handlers.routes import make_api
+from jobqueue.storage.orm import Base
 
 OK = RunResult(ok=True, outputs=("map.png", "/etc/passwd", "a/../../b"))
 SPAWNER = {"Authorization": "token spawner"}
@@ -92,7 +94,7 @@ async def test_what_can_never_run_is_refused_at_once(service, payload, resources
 async def test_resources_follow_from_parameters(service):
     job_id = await service.submit(memory="100M + 2M * rows", cpu="0.1 * rows")
     job = await service.job(job_id)
-    assert job["resources"] == {"memory": 110 << 20, "cpu": 0.5}
+    assert job["resources"] == {"memory": 110 << 20, "cpu": 0.5, "slots": 1, "archive": 0}
 
 
 async def test_waiting_jobs_are_limited_per_user(start, payload):
@@ -112,15 +114,21 @@ async def test_jobs_say_why_they_wait(service):
     job = await service.job(own)
     assert job["position"] == 1
     assert "You hold: Job Work (256 MiB and 1 core)" in job["waiting_for"]
+    assert job["waiting"]["kind"] == "pool"
+    assert [h["id"] for h in job["waiting"]["holders"]] == [f"job:{first}"]
     bob = await service.submit("bob", cpu=1)
     await service.reach(bob, "running")
     cid = await service.submit("cid", cpu=1)
     job = await service.job(cid)
-    assert job["position"] == 2
+    # before alice's second: cid has had nothing yet
+    assert job["position"] == 1
+    assert (job["waiting"]["kind"], job["waiting"]["holders"]) == ("machine", [])
     assert job["waiting_for"].startswith("The machine is full: 1.5 GiB and 0 cores are free")
     await service.plane.end(f"job-{first}.1", OK)
+    await service.reach(cid, "running")
+    assert (await service.job(cid))["waiting_for"] is None
+    await service.plane.end(f"job-{cid}.1", OK)
     await service.reach(own, "running")
-    assert (await service.job(own))["waiting_for"] is None
 
 
 async def test_lists_are_narrowed_and_paged(service):
@@ -343,6 +351,15 @@ ROUTES = [
     ("GET", "events?owner=alice", "portal"),
     ("GET", "queue", "portal"),
     ("GET", "pools/alice", "portal"),
+    ("GET", "ledger", "operator"),
+    ("GET", "audit", "operator"),
+    ("GET", "scheduler", "operator"),
+    ("PUT", "scheduler", "operator"),
+    ("GET", "role-pools", "operator"),
+    ("PUT", "role-pools/scientist", "operator"),
+    ("GET", "pools/alice/limits", "operator"),
+    ("PUT", "pools/alice/limits", "operator"),
+    ("DELETE", "pools/alice/limits?by=x", "operator"),
     ("PUT", "reservations/x", "spawner"),
     ("DELETE", "reservations/x", "spawner"),
 ]
@@ -350,7 +367,7 @@ ROUTES = [
 
 @pytest.mark.parametrize(("method", "path", "allowed"), ROUTES)
 async def test_only_the_parts_of_the_platform_get_in(service, method, path, allowed):
-    for who in {"portal", "spawner", "alice"} - {allowed}:
+    for who in {"portal", "spawner", "operator", "alice"} - {allowed}:
         r = await service.client.request(
             method, path, headers={"Authorization": f"token {who}"}, json={}
         )
@@ -503,7 +520,9 @@ async def test_a_process_that_no_record_counts_is_stopped(start):
     await service.reach(job_id, "running")
     plane = service.plane
     await start.stop(service)
-    (service.app.layout.run / "jobqueue.db").unlink()
+    # another database, for example an old backup
+    with service.app.database.engine.begin() as connection:
+        connection.execute(delete(Base.metadata.tables["jobs"]))
     service = await start(plane)
     await service.until(lambda: plane.statuses[f"job-{job_id}.1"].over)
 
@@ -523,14 +542,15 @@ async def test_a_locked_database_is_said_plainly_and_loses_nothing(start, payloa
     service = await start(reconcile_seconds=0.2)
     job_id = await service.submit()
     await service.reach(job_id, "running")
-    other = sqlite3.connect(service.app.layout.run / "jobqueue.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    # begins with the write lock, like everybody's
+    other = make_engine(service.app.database_url).connect()
+    other.execute(text("SELECT 1"))
     await service.plane.end(f"job-{job_id}.1", OK)
     r = await service.client.post("jobs", json=payload())
     assert (r.status_code, r.json()["code"]) == (503, "unavailable")
     assert "Nothing was stored" in r.json()["hint"]
     assert (await service.job(job_id))["state"] == "running"
-    other.execute("ROLLBACK")
     other.close()
+    other.engine.dispose()
     await service.reach(job_id, "succeeded")
     assert len((await service.client.get("jobs")).json()["items"]) == 1

@@ -13,8 +13,8 @@ from jobqueue.storage.orm import Base
 
 
 @pytest.fixture
-def engine(tmp_path):
-    engine = make_engine(f"sqlite:///{tmp_path}/a%20b.db")
+def engine(empty_url):
+    engine = make_engine(empty_url)
     yield engine
     engine.dispose()
 
@@ -35,6 +35,7 @@ def test_migrations_go_down_and_up_again(engine):
     assert "jobs" in inspect(engine).get_table_names()
 
 
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 def test_event_numbers_are_never_given_twice(engine):
     upgrade(engine, MIGRATIONS)
     with engine.connect() as connection:
