@@ -4,7 +4,7 @@ PORT ?= 8000
 VENV := .gavip/venv/bin
 export GAVIP_STATE ?= $(CURDIR)/.gavip/state
 
-.PHONY: help run test lint format bench docs clean
+.PHONY: help run test soak lint format bench docs clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -17,6 +17,10 @@ test:  ## set up and run the tests (ARGS="-k name")
 	@$(PYTHON) hub_config/bootstrap.py --extra test
 	@cd extensions && PATH="$(CURDIR)/$(VENV):$$PATH" npm test --silent
 	@$(VENV)/python -m pytest $(ARGS)
+
+soak:  ## kill the job queue at random for minutes (the long form of tests/faults)
+	@$(PYTHON) hub_config/bootstrap.py --extra test
+	@GAVIP_SOAK=1 $(VENV)/python -m pytest -q tests/faults $(ARGS)
 
 lint:  ## ruff, mypy, prettier, tsc
 	@$(PYTHON) hub_config/bootstrap.py --extra dev
