@@ -19,7 +19,7 @@ from jupyterhub.utils import random_port
 from pydantic import ValidationError
 from traitlets import Float, Integer, Unicode, default
 
-from gavip_api.enums import ReservationKind
+from gavip_api.enums import ReservationKind, Role
 from gavip_api.errors import GavipError, InvalidInput, Unavailable
 from gavip_api.models import InstanceOptions, ReservationRequest, ResourceAmount
 from gavip_api.resources import memory_bytes
@@ -135,6 +135,11 @@ class GavipProcessSpawner(Spawner):
     def _notebook_amount(self) -> ResourceAmount:
         return ResourceAmount(memory=memory_bytes(self.notebook_memory), cpu=self.notebook_cpu)
 
+    def _roles(self) -> tuple[Role, ...]:
+        """Return the user's roles: each is a hub group of its name."""
+        groups = {group.name for group in self.user.groups}
+        return tuple(role for role in Role if role.value in groups)
+
     def _reservation(self, options: InstanceOptions | None) -> ReservationRequest:
         if options is not None:
             return ReservationRequest(
@@ -142,6 +147,7 @@ class GavipProcessSpawner(Spawner):
                 owner=options.owner.name,
                 kind=ReservationKind.INTERFACE,
                 amount=options.resources,
+                roles=options.owner.roles,
                 title=f"{options.avi} ({options.view})",
             )
         return ReservationRequest(
@@ -149,6 +155,7 @@ class GavipProcessSpawner(Spawner):
             owner=self.user.name,
             kind=ReservationKind.NOTEBOOK,
             amount=self._notebook_amount(),
+            roles=self._roles(),
             title="JupyterLab",
         )
 
