@@ -325,6 +325,8 @@ def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
 # -- variables --
 
 PLATFORM_VARIABLES = {
+    "GAVIP_TOKEN": "Command line: hub token with scope `custom:portal:access`.",
+    "GAVIP_URL": "Command line: the platform's API, ending in `/api/v1`.",
     "GAVIP_STATE": "State folder of the platform. `make run` sets it to `.gavip/state` in the clone unless it is set.",
     "GAVIP_PLATFORM_FILE": "File with ports and secrets of the running platform; `gavip up` sets it for the hub.",
     "GAVIP_PROXY_COMMAND": "Command line of the proxy as JSON list; `gavip up` sets it for the hub.",
