@@ -67,7 +67,7 @@ class Portal:
     def submit(self, pipeline: str, parameters: dict[str, Any]) -> Job:
         """Submit a job of this AVI."""
         request = JobRequest(pipeline=pipeline, parameters=parameters)
-        body = request.model_dump(mode="json", exclude_none=True)
+        body = request.model_dump(mode="json", exclude_unset=True)
         return Job.model_validate(self._json("POST", "jobs", json=body))
 
     def job(self, job_id: str) -> Job:
