@@ -1,9 +1,10 @@
-"""Rules for all tests: in CI nothing may skip; browser tests come last."""
+"""Rules for all tests: in CI nothing may skip; whole-platform browser tests come last."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,5 +26,8 @@ def pytest_runtest_makereport(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put browser tests last: playwright leaves its event loop running, so that `asyncio.run` fails after them."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    """Put tests/browser last: playwright's synchronous interface keeps an event loop running in this
+    thread from its first use on, and `asyncio.run` and every asynchronous test fail after that.
+    """
+    last = Path(__file__).parent / "browser"
+    items.sort(key=lambda item: last in item.path.parents)
