@@ -117,9 +117,17 @@ async def make(service, payload, **more):
     return Schedule.model_validate(r.json())
 
 
+async def ids(service):
+    listed = (await service.client.get("jobs", params={"limit": 100})).json()["items"]
+    return [job["id"] for job in reversed(listed)]
+
+
 async def tick(service, minutes):
+    """Let time pass; return the jobs that came of it, also when the service's own timer was first."""
+    before = set(await ids(service))
     service.clock.now += timedelta(minutes=minutes)
-    return await service.app.services["schedules"].submit_due()
+    await service.app.services["schedules"].submit_due()
+    return [job for job in await ids(service) if job not in before]
 
 
 async def show(service, schedule):
