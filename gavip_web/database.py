@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -195,9 +194,6 @@ class Database:
         if engine.dialect.name == "postgresql":
             options["isolation_level"] = "REPEATABLE READ"
         self._read_engine = engine.execution_options(**options)
-        self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
-        if engine.dialect.name == "postgresql":
-            event.listen(engine, "connect", lambda connection, _: self._opened.add(connection))
 
     @property
     def url(self) -> URL:
@@ -264,6 +260,3 @@ class Database:
         self._writers.shutdown()
         self._readers.shutdown()
         self.engine.dispose()
-        # `dispose` forgets a connection that was being given back at that instant; the server would keep it
-        for connection in list(self._opened):
-            connection.close()

@@ -523,6 +523,8 @@ async def test_a_process_that_no_record_counts_is_stopped(start):
     # another database, for example an old backup
     with service.app.database.engine.begin() as connection:
         connection.execute(delete(Base.metadata.tables["jobs"]))
+    # the stopped service had disposed of its engine, and using it opened a new pool
+    service.app.database.engine.dispose()
     service = await start(plane)
     await service.until(lambda: plane.statuses[f"job-{job_id}.1"].over)
 
