@@ -19,6 +19,7 @@ from gavip_api.errors import GavipError, InvalidInput
 from gavip_api.models import ResourceAmount
 from gavip_api.resources import memory_bytes
 from gavip_spawner.layout import StateLayout
+from gavip_web import tasks
 from gavip_web.application import ServiceApp
 from gavip_web.database import Database, make_engine, upgrade
 from gavip_web.hub import HubClient
@@ -200,8 +201,7 @@ class PortalApp(ServiceApp):
 
     async def teardown(self) -> None:
         """Stop the tasks, close the connections."""
-        self._reconciler.cancel()
-        await asyncio.gather(self._reconciler, return_exceptions=True)
+        await tasks.end(self._reconciler)
         await self.instances.close()
         await self.jobqueue.close()
         await self.hub.close()

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import sys
-from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,6 +20,7 @@ from gavip_api.models import ResourceAmount
 from gavip_api.resources import memory_bytes, seconds
 from gavip_spawner.layout import StateLayout
 from gavip_spawner.plane import ExecutionPlane
+from gavip_web import tasks
 from gavip_web.application import ServiceApp
 from gavip_web.database import Database, make_engine, upgrade
 from gavip_web.hub import HubClient
@@ -452,11 +452,7 @@ class JobQueueApp(ServiceApp):
 
     async def teardown(self) -> None:
         """Stop the background tasks; running jobs go on and are adopted at the next start."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(*self._tasks)
         await self.intake.close()
         await self.plane_in_use.close()
         await self.hub.close()

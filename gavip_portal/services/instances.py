@@ -26,6 +26,7 @@ from gavip_api.models import (
 from gavip_api.slugs import new_id
 from gavip_portal.storage import instances as store
 from gavip_portal.storage.tables import InstanceRow
+from gavip_web import tasks
 from gavip_web.database import Database
 
 from .bus import InstanceBus
@@ -245,8 +246,7 @@ class Instances:
             return  # it has ended
         running = self._tasks.get(row.id)
         if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await tasks.end(running)
         self._spawn(row.id, self._finish_stop(row))
 
     async def _finish_stop(self, row: InstanceRow) -> None:
@@ -311,10 +311,7 @@ class Instances:
 
     async def close(self) -> None:
         """End all tasks; what they did not finish is taken up at the next start."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end(*self._tasks.values())
 
     # -- helpers --
 

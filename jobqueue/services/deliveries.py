@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +30,7 @@ from gavip_api.enums import DeliveryState, JobState
 from gavip_api.errors import GavipError
 from gavip_api.models import utcnow
 from gavip_api.schedules import Delivery, DeliveryList, Notification
+from gavip_web import tasks
 from gavip_web.database import Database
 from jobqueue.storage import deliveries, jobs
 from jobqueue.storage.orm import DeliveryRow, JobRow
@@ -137,12 +137,9 @@ class Deliveries:
                     log.exception("notifications not looked at")
                 # every report of every job wakes this, and most end no job
                 await asyncio.sleep(_LEAST_PAUSE)
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._awake.wait(), _PERIOD)
+                await tasks.woken(self._awake, _PERIOD)
         finally:
-            for task in self._running.values():
-                task.cancel()
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await tasks.end(*self._running.values())
             await self._client.aclose()
 
     async def _look(self) -> None:

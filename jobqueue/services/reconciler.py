@@ -16,7 +16,6 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy.orm import Session
@@ -25,6 +24,7 @@ from gavip_api.enums import JobState
 from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import JobError, UserProfile, utcnow
 from gavip_spawner.plane import ProcessPhase, ProcessStatus
+from gavip_web import tasks
 from gavip_web.database import Database
 from jobqueue.backends import Attempt, JobBackend
 from jobqueue.storage import jobs
@@ -120,8 +120,7 @@ class Reconciler:
                 except Exception:
                     # the loop must outlive any fault: jobs that run are watched by nobody else
                     log.exception("cycle failed")
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._awake.wait(), self._period)
+                await tasks.woken(self._awake, self._period)
         finally:
             await self._stop_tasks()
 
@@ -312,10 +311,7 @@ class Reconciler:
 
     async def _stop_tasks(self) -> None:
         # the processes go on; the next start of the queue adopts them
-        tasks = [*self._drivers.values(), *self._stoppers.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end(*self._drivers.values(), *self._stoppers.values())
 
     # -- keeping house --
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -20,6 +19,7 @@ from gavip_api.errors import GavipError, LimitReached
 from gavip_api.models import JobOrigin, JobSubmission, utcnow
 from gavip_api.schedules import Schedule, SchedulePage, ScheduleSubmission
 from gavip_api.slugs import new_id
+from gavip_web import tasks
 from gavip_web.database import Database
 from jobqueue.storage import schedules
 from jobqueue.storage.orm import ScheduleRow
@@ -183,8 +183,7 @@ class Schedules:
             except Exception:
                 # one defect must not end everybody's schedules
                 log.exception("schedules not looked at")
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), max(0.05, pause))
+            await tasks.woken(self._awake, max(0.05, pause))
 
     async def submit_due(self) -> list[str]:
         """Submit what is due now, once for each schedule; return the jobs' ids."""
