@@ -56,6 +56,10 @@ class Permissions(_Part):
     )
 
 
+NOTHING_GRANTED = Permissions(archive=False)
+"""What code may do whom nobody granted anything: its own folder, no archive, no network."""
+
+
 class ResourceSpec(_Part):
     """Resources of a pipeline: numbers, or expressions over its parameters."""
 

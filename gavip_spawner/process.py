@@ -170,7 +170,6 @@ class GavipProcessSpawner(Spawner):
                 archive_url=self.archive_url,
                 api_url=self.portal_api_url,
                 frame_ancestors=self.frame_ancestors.format(owner=folder_name(options.owner.name)),
-                python=sys.executable,
             )
         return notebook_spec(
             self.layout,

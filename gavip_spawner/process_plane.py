@@ -114,7 +114,7 @@ class ProcessPlane(ExecutionPlane):
             "memory": spec.amount.memory,
             "time_limit": spec.time_limit,
             "labels": dict(spec.labels),
-            "read_write": list(spec.read_write),
+            "folders": [owned.path for owned in spec.owned if not owned.file],
         }
         with (temporary / "spec.json").open("w") as file:
             os.fchmod(file.fileno(), 0o600)

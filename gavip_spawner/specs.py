@@ -14,28 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gavip_api import environment as env
-from gavip_api.enums import Mode
+from gavip_api.enums import Mode, Template
+from gavip_api.manifest import NOTHING_GRANTED, Permissions
 from gavip_api.models import InstanceOptions, ResourceAmount, UserProfile
 
-from .layout import StateLayout
+from . import placement as inside
+from .layout import StateLayout, split_ref
+from .placement import Mount, OnHost, Owned, Placement
 
 LABEL_KIND = "gavip.kind"
 LABEL_JOB = "gavip.job"
 LABEL_ATTEMPT = "gavip.attempt"
 LABEL_OWNER = "gavip.owner"
 LABEL_AVI = "gavip.avi"
-
-_PASSED_ON = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "JUPYTER_PATH",
-    "JUPYTER_CONFIG_PATH",
-)
-"""What a process inherits from the platform's own environment: where programs, certificates and templates are."""
 
 QUIET = {
     "PLOOMBER_STATS_ENABLED": "false",
@@ -66,8 +57,15 @@ class LaunchSpec:
         Seconds of wall clock.
     labels : mapping of str to str
         To find it again.
-    read_only, read_write : tuple of str
-        Folders it may see; the process back-end documents them, the container back-ends enforce them.
+    mounts : tuple of Mount
+        What it sees of the host; the process back-end documents them, the container back-ends enforce them.
+    owned : tuple of Owned
+        What must exist before, from the top down.
+    image : str
+        Which template or program: ``python``, ``java``, ``fortran`` or ``lab``; the container back-ends
+        know an image for each.
+    permissions : Permissions
+        What the user granted: whether it may query the archive, and which hosts it may reach.
     """
 
     name: str
@@ -77,14 +75,41 @@ class LaunchSpec:
     amount: ResourceAmount
     time_limit: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    read_only: tuple[str, ...] = ()
-    read_write: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    owned: tuple[Owned, ...] = ()
+    image: str = ""
+    permissions: Permissions = NOTHING_GRANTED
 
 
-def base_environment(platform: Mapping[str, str] | None = None) -> dict[str, str]:
+def base_environment(
+    platform: Mapping[str, str] | None = None, placement: Placement | None = None
+) -> dict[str, str]:
     """Return the part of the platform's environment that user code may see, with quiet settings."""
     source = os.environ if platform is None else platform
-    return {k: source[k] for k in _PASSED_ON if k in source} | QUIET
+    return (placement or OnHost()).environment(source) | QUIET
+
+
+def _userspace(layout: StateLayout, user: str) -> tuple[Owned, ...]:
+    return (
+        Owned(str(layout.userspaces), user=False, mode=0o755),
+        # sticky: users write here, but what the platform made here they can neither rename nor replace
+        Owned(str(layout.userspace(user)), user=False, mode=0o1777),
+        Owned(str(layout.userspace(user) / "avis"), user=False, mode=0o755),
+    )
+
+
+def _own_folder(
+    layout: StateLayout, user: str, avi: str, permissions: Permissions, placement: Placement
+) -> tuple[str, tuple[Mount, ...], tuple[Owned, ...]]:
+    """Return where an AVI finds its own folder, with the mounts and folders that takes."""
+    owner, name = split_ref(avi)
+    source = layout.avi_folder(user, avi)
+    target = placement.of(source, f"{inside.USER_SPACE}/avis/{owner}.{name}")
+    mounts: tuple[Mount, ...] = (Mount(str(source), target, read_only=False),)
+    if permissions.userspace == "read":
+        whole = layout.userspace(user)
+        mounts = (Mount(str(whole), placement.of(whole, inside.USER_SPACE)), *mounts)
+    return target, mounts, (*_userspace(layout, user), Owned(str(source), user=True, mode=0o755))
 
 
 def _threads(amount: ResourceAmount) -> dict[str, str]:
@@ -111,30 +136,33 @@ def pipeline_spec(
     archive_url: str,
     job_url: str,
     job_token: str,
-    python: str,
+    template: Template = Template.PYTHON,
+    permissions: Permissions = NOTHING_GRANTED,
+    placement: Placement | None = None,
     platform: Mapping[str, str] | None = None,
 ) -> LaunchSpec:
     """Return the spec of one attempt of a job (mode `pipeline`: no web, no hub token)."""
-    release_dir = layout.release(release)
-    own_folder = layout.avi_folder(owner.name, avi)
+    placement = placement or OnHost()
+    release_dir = placement.of(layout.release(release), inside.RELEASE)
+    own_folder, mounts, owned = _own_folder(layout, owner.name, avi, permissions, placement)
+    relative = output_dir.relative_to(layout.avi_folder(owner.name, avi)).as_posix()
     name = f"job-{job_id}.{attempt}"
     # HOME is scratch: what libraries drop there is no part of the data product
-    scratch = layout.plane / name / "scratch"
+    scratch = placement.of(layout.plane / name / "scratch", inside.HOME)
+    parameters = placement.of(parameters_file, inside.PARAMETERS)
     environment = (
-        base_environment(platform)
+        base_environment(platform, placement)
         | _threads(amount)
+        | _home(scratch)
         | {
-            "HOME": str(scratch),
-            "IPYTHONDIR": str(scratch / "ipython"),
-            "MPLCONFIGDIR": str(scratch / "matplotlib"),
             "MPLBACKEND": "agg",
             env.MODE: Mode.PIPELINE.value,
             env.AVI: avi,
             env.RELEASE: release,
-            env.RELEASE_DIR: str(release_dir),
-            env.USER_SPACE: str(own_folder),
-            env.OUTPUT_DIR: str(output_dir),
-            env.PARAMETERS_FILE: str(parameters_file),
+            env.RELEASE_DIR: release_dir,
+            env.USER_SPACE: own_folder,
+            env.OUTPUT_DIR: f"{own_folder}/{relative}",
+            env.PARAMETERS_FILE: parameters,
             env.PIPELINE: pipeline,
             env.ARCHIVE_URL: archive_url,
             env.USER: owner.model_dump_json(),
@@ -146,9 +174,10 @@ def pipeline_spec(
     )
     return LaunchSpec(
         name=name,
-        argv=(python, "-m", "avi.runner"),
+        argv=(placement.python, "-m", "avi.runner"),
         environment=environment,
-        cwd=str(output_dir),
+        # the runner makes the output folder: here nothing below a folder of the user's is made for them
+        cwd=own_folder,
         amount=amount,
         time_limit=time_limit,
         labels={
@@ -158,9 +187,32 @@ def pipeline_spec(
             LABEL_OWNER: owner.name,
             LABEL_AVI: avi,
         },
-        read_only=(str(release_dir), str(parameters_file)),
-        read_write=(str(output_dir), str(scratch)),
+        mounts=(
+            Mount(str(layout.release(release)), release_dir),
+            Mount(str(parameters_file), parameters),
+            *mounts,
+        ),
+        owned=(*owned, *_scratch(scratch, placement), _handed_over(parameters_file)),
+        image=template.value,
+        permissions=permissions,
     )
+
+
+def _home(scratch: str) -> dict[str, str]:
+    return {
+        "HOME": scratch,
+        "IPYTHONDIR": f"{scratch}/ipython",
+        "MPLCONFIGDIR": f"{scratch}/matplotlib",
+    }
+
+
+def _scratch(scratch: str, placement: Placement) -> tuple[Owned, ...]:
+    # a tmpfs in a container
+    return () if placement.contained else (Owned(scratch, user=True, mode=0o700),)
+
+
+def _handed_over(file: Path) -> Owned:
+    return Owned(str(file), user=True, mode=0o400, file=True)
 
 
 def interface_spec(
@@ -172,29 +224,30 @@ def interface_spec(
     archive_url: str,
     api_url: str,
     frame_ancestors: str,
-    python: str,
+    placement: Placement | None = None,
     platform: Mapping[str, str] | None = None,
 ) -> LaunchSpec:
     """Return the spec of an AVI instance (mode `interface`: Voilà for one user).
 
     `hub_environment` is what the hub gives a single-user server: its OAuth client and its scope-limited token.
     """
-    release_dir = layout.release(options.release)
-    own_folder = layout.avi_folder(options.owner.name, options.avi)
-    scratch = layout.plane / name / "scratch"
+    placement = placement or OnHost()
+    release_dir = placement.of(layout.release(options.release), inside.RELEASE)
+    own_folder, mounts, owned = _own_folder(
+        layout, options.owner.name, options.avi, options.permissions, placement
+    )
+    scratch = placement.of(layout.plane / name / "scratch", inside.HOME)
     environment = (
-        base_environment(platform)
+        base_environment(platform, placement)
         | _threads(options.resources)
         | dict(hub_environment)
+        | _home(scratch)
         | {
-            "HOME": str(scratch),
-            "IPYTHONDIR": str(scratch / "ipython"),
-            "MPLCONFIGDIR": str(scratch / "matplotlib"),
             env.MODE: Mode.INTERFACE.value,
             env.AVI: options.avi,
             env.RELEASE: options.release,
-            env.RELEASE_DIR: str(release_dir),
-            env.USER_SPACE: str(own_folder),
+            env.RELEASE_DIR: release_dir,
+            env.USER_SPACE: own_folder,
             env.ARCHIVE_URL: archive_url,
             env.API_URL: api_url,
             env.USER: options.owner.model_dump_json(),
@@ -204,13 +257,15 @@ def interface_spec(
     )
     return LaunchSpec(
         name=name,
-        argv=(python, "-m", "avi_kernelspec.server"),
+        argv=(placement.python, "-m", "avi_kernelspec.server"),
         environment=environment,
-        cwd=str(own_folder),
+        cwd=own_folder,
         amount=options.resources,
         labels={LABEL_KIND: "interface", LABEL_OWNER: options.owner.name, LABEL_AVI: options.avi},
-        read_only=(str(release_dir),),
-        read_write=(str(own_folder), str(scratch)),
+        mounts=(Mount(str(layout.release(options.release)), release_dir), *mounts),
+        owned=(*owned, *_scratch(scratch, placement)),
+        image=options.template.value,
+        permissions=options.permissions,
     )
 
 
@@ -223,18 +278,21 @@ def notebook_spec(
     argv: tuple[str, ...],
     hub_environment: Mapping[str, str],
     archive_url: str,
+    placement: Placement | None = None,
     platform: Mapping[str, str] | None = None,
 ) -> LaunchSpec:
     """Return the spec of a user's own JupyterLab: all of the user-space, HOME elsewhere."""
-    userspace, home = layout.userspace(user), layout.home(user)
+    placement = placement or OnHost()
+    userspace = placement.of(layout.userspace(user), inside.USER_SPACE)
+    home = placement.of(layout.home(user), inside.HOME)
     environment = (
-        base_environment(platform)
+        base_environment(platform, placement)
         | _threads(amount)
         | dict(hub_environment)
         | {
-            "HOME": str(home),
-            "IPYTHONDIR": str(home / ".ipython"),
-            env.USER_SPACE: str(userspace),
+            "HOME": home,
+            "IPYTHONDIR": f"{home}/.ipython",
+            env.USER_SPACE: userspace,
             env.ARCHIVE_URL: archive_url,
         }
     )
@@ -242,8 +300,19 @@ def notebook_spec(
         name=name,
         argv=argv,
         environment=environment,
-        cwd=str(userspace),
+        cwd=userspace,
         amount=amount,
         labels={LABEL_KIND: "notebook", LABEL_OWNER: user},
-        read_write=(str(userspace), str(home)),
+        mounts=(
+            Mount(str(layout.userspace(user)), userspace, read_only=False),
+            Mount(str(layout.home(user)), home, read_only=False),
+        ),
+        owned=(
+            *_userspace(layout, user),
+            Owned(str(layout.home(user).parent), user=False, mode=0o755),
+            Owned(str(layout.home(user)), user=True, mode=0o700),
+        ),
+        image="lab",
+        # people's own notebooks may query the archive; what else they reach is the operator's decision
+        permissions=Permissions(archive=True),
     )

@@ -74,8 +74,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         adopt_orphans()
-        Path(self.spec["cwd"]).mkdir(parents=True, exist_ok=True)
-        for folder in self.spec["read_write"]:
+        for folder in [*self.spec["folders"], self.spec["cwd"]]:
             Path(folder).mkdir(parents=True, exist_ok=True)
         try:
             child = self.launch()

@@ -19,6 +19,7 @@ from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import ResourceAmount
 from gavip_api.resources import memory_bytes, seconds
 from gavip_spawner.layout import StateLayout
+from gavip_spawner.placement import OnHost
 from gavip_spawner.plane import ExecutionPlane
 from gavip_web import tasks
 from gavip_web.application import ServiceApp
@@ -331,7 +332,7 @@ class JobQueueApp(ServiceApp):
             self.layout,
             archive_url=self.archive_url,
             runs_url=f"{self.runner_url.rstrip('/')}/api/v1/runs",
-            python=self.job_python,
+            placement=OnHost(self.job_python),
         )
         self.intake = ProgressIntake(self.database, bus, machine)
         self.reconciler = Reconciler(

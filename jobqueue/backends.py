@@ -18,8 +18,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gavip_api.enums import Template
+from gavip_api.manifest import NOTHING_GRANTED, Permissions
 from gavip_api.models import ResourceAmount, RunResult, UserProfile
 from gavip_spawner.layout import StateLayout
+from gavip_spawner.placement import Placement
 from gavip_spawner.plane import ExecutionPlane, ProcessStatus
 from gavip_spawner.specs import LABEL_ATTEMPT, LABEL_JOB, LABEL_KIND, pipeline_spec
 
@@ -51,6 +54,8 @@ class Attempt:
     amount: ResourceAmount
     time_limit: int
     product: str
+    template: Template = Template.PYTHON
+    permissions: Permissions = NOTHING_GRANTED
 
     @property
     def name(self) -> str:
@@ -74,8 +79,8 @@ class JobBackend:
         TAP service that jobs are told to use.
     runs_url : str
         URL below which runners report, without the job's id.
-    python : str
-        Interpreter that runs jobs.
+    placement : Placement
+        Where jobs find their folders and interpreter.
     """
 
     def __init__(
@@ -85,13 +90,13 @@ class JobBackend:
         *,
         archive_url: str,
         runs_url: str,
-        python: str,
+        placement: Placement,
     ) -> None:
         self.plane = plane
         self._layout = layout
         self._archive_url = archive_url
         self._runs_url = runs_url.rstrip("/")
-        self._python = python
+        self._placement = placement
 
     def product(
         self, owner: str, avi: str, pipeline: str, job_id: str, created: datetime, number: int
@@ -129,7 +134,9 @@ class JobBackend:
             archive_url=self._archive_url,
             job_url=f"{self._runs_url}/{attempt.job_id}",
             job_token=token,
-            python=self._python,
+            template=attempt.template,
+            permissions=attempt.permissions,
+            placement=self._placement,
         )
         if spec.name != attempt.name:
             raise RuntimeError(f"the plane would call {attempt.name} {spec.name}")

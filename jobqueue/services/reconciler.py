@@ -20,7 +20,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from gavip_api.enums import JobState
+from gavip_api.enums import JobState, Template
 from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import JobError, UserProfile, utcnow
 from gavip_spawner.plane import ProcessPhase, ProcessStatus
@@ -382,6 +382,7 @@ def _snapshot(session: Session, job_id: str) -> tuple[Attempt, JobState, bool]:
         amount=jobs.amount(job).wire(),
         time_limit=job.time_limit,
         product=row.product,
+        template=Template(job.template),
     )
     return attempt, JobState(job.state), job.cancel_requested
 

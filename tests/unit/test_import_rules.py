@@ -22,7 +22,9 @@ ALLOWED: dict[str, set[str]] = {
     "gavip_client": {"gavip_api"},
     "hub_config": {"gavip_api", "gavip_spawner", "gavip_web"},
 }
-SPAWNER_DOORS = {"gavip_spawner." + m for m in ("layout", "specs", "plane", "process_plane")}
+SPAWNER_DOORS = {
+    "gavip_spawner." + m for m in ("layout", "placement", "specs", "plane", "process_plane")
+}
 """What services may see of the spawner: specs, paths and the plane, not the hub's spawners."""
 
 FORBIDDEN_AT_TOP = {"avi": {"tornado", "docker", "jupyterhub"}}

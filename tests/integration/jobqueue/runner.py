@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 output = Path(os.environ["GAVIP_OUTPUT_DIR"])
+output.mkdir(parents=True, exist_ok=True)
 parameters = json.loads(Path(os.environ["GAVIP_PARAMETERS_FILE"]).read_text())
 attempt = int(os.environ["GAVIP_JOB_ATTEMPT"])
 

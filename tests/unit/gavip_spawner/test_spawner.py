@@ -55,7 +55,8 @@ def test_a_technical_user_gets_the_interface_that_the_portal_described(tmp_path:
     assert spec.environment["GAVIP_VIEW"] == "app.ipynb"
     assert spec.environment["GAVIP_FRAME_ANCESTORS"] == "'self' http://alice.x.test"
     assert spec.environment["JUPYTERHUB_API_TOKEN"] == "limited"
-    assert spec.read_only == (str(tmp_path / "releases" / SHA),)
+    release = str(tmp_path / "releases" / SHA)
+    assert [m.source for m in spec.mounts if m.read_only] == [release]
     assert spec.cwd == str(tmp_path / "userspace" / "alice" / "avis" / "gavip.gavidav")
     reservation = made._reservation(options)
     assert (reservation.owner, reservation.kind) == ("alice", ReservationKind.INTERFACE)

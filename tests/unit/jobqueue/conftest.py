@@ -89,7 +89,7 @@ class MemoryPlane(ExecutionPlane):
     async def end(self, name: str, result: RunResult | None = None, **members: Any) -> None:
         """End a process, after it left `result` like the runner."""
         if result is not None:
-            _leave(Path(self.specs[name].cwd), result)
+            _leave(Path(self.specs[name].environment["GAVIP_OUTPUT_DIR"]), result)
         members = {"phase": ProcessPhase.EXITED, "exit_code": 0} | members
         await self._set(name, **members)
 
