@@ -329,7 +329,6 @@ PLATFORM_VARIABLES = {
     "GAVIP_URL": "Command line: the platform's API, ending in `/api/v1`.",
     "GAVIP_STATE": "State folder of the platform. `make run` sets it to `.gavip/state` in the clone unless it is set.",
     "GAVIP_PLATFORM_FILE": "File with ports and secrets of the running platform; `gavip up` sets it for the hub.",
-    "GAVIP_PROXY_COMMAND": "Command line of the proxy as JSON list; `gavip up` sets it for the hub.",
     "GAVIP_COOKIE_SECRET": "Secret that signs a service's cookies, hexadecimal; `gavip up` keeps it between starts.",
     "GAVIP_JOBQUEUE_URL": "Base URL of the job queue's internal API, for a portal started by hand.",
 }

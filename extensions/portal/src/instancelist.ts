@@ -36,7 +36,6 @@ export class InstanceList {
   ) {
     showLoading(box, "running AVIs", 2);
     void this.load();
-    let seenConnection = false;
     followEvents(api.url("instances/events"), {
       onEvent: (event) => {
         const instance = JSON.parse(event.data) as Instance;
@@ -45,8 +44,8 @@ export class InstanceList {
         this.onChange();
       },
       onConnection: (connected) => {
-        if (connected && seenConnection) void this.load();
-        seenConnection ||= connected;
+        // what happened before the connection was there, the first one too, is not repeated
+        if (connected) void this.load();
       },
     });
   }
@@ -54,7 +53,13 @@ export class InstanceList {
   private async load(): Promise<void> {
     try {
       const instances = await this.api.instances();
-      this.items = new Map(instances.map((instance) => [instance.id, instance]));
+      // an answer may be older than an event that overtook it: what has ended stays ended
+      this.items = new Map(
+        instances.map((instance) => {
+          const known = this.items.get(instance.id);
+          return [instance.id, known && isFinalInstance(known.state) ? known : instance];
+        }),
+      );
       this.draw();
     } catch (error) {
       showError(this.box, toApiError(error), () => {

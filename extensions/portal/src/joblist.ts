@@ -72,6 +72,7 @@ export class JobList {
   private list: HTMLElement | null = null;
   private cursor: string | null = null;
   private loading = false;
+  private stale = false;
 
   constructor(
     private readonly box: HTMLElement,
@@ -86,15 +87,13 @@ export class JobList {
     more?.addEventListener("click", () => void this.loadMore());
     setInterval(() => this.rows.forEach((row) => row.tick()), 1000);
     void this.load();
-    let seenConnection = false;
     followEvents(api.url("events"), {
       onEvent: (event) => {
         if (event.event !== "instance") this.apply(JSON.parse(event.data) as JobEvent);
       },
-      // what happened while the connection was down is not repeated: read the list again
+      // what happened while there was no connection, the first one too, is not repeated: read the list again
       onConnection: (connected) => {
-        if (connected && seenConnection) void this.load();
-        seenConnection ||= connected;
+        if (connected) void this.load();
       },
     });
   }
@@ -107,8 +106,13 @@ export class JobList {
   }
 
   async load(): Promise<void> {
-    if (this.loading) return;
+    if (this.loading) {
+      // asked again meanwhile: the answer on its way may be older than the reason for asking
+      this.stale = true;
+      return;
+    }
     this.loading = true;
+    this.stale = false;
     try {
       const page = await this.api.jobs({ limit: this.limit, state: this.states });
       this.rows = new Map(page.items.map((job) => [job.id, new JobRow(job, this.prefix)]));
@@ -122,6 +126,7 @@ export class JobList {
     } finally {
       this.loading = false;
     }
+    if (this.stale) void this.load();
   }
 
   private async loadMore(): Promise<void> {

@@ -169,6 +169,8 @@ async def test_a_job_dies_with_its_supervisor(plane, tmp_path):
     made = spec(tmp_path, "a", "sleep")
     await plane.create(made)
     await plane.start("a")
+    # claimed first and written a moment later
+    await until(lambda: (tmp_path / "plane/a/started").read_text())
     pid = json.loads((tmp_path / "plane/a/started").read_text())["pid"]
     supervisor = psutil.Process(pid)
     await until(supervisor.children)

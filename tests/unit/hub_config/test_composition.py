@@ -118,7 +118,6 @@ def test_the_operators_file_has_the_last_word(
     platform = Platform.load(tmp_path / "state", config=str(own)).with_ports()
     platform.save()
     monkeypatch.setenv("GAVIP_PLATFORM_FILE", str(platform.file))
-    monkeypatch.setenv("GAVIP_PROXY_COMMAND", "[]")
     for name in ("services_config.py", "jupyterhub_config.py"):
         loader = PyFileConfigLoader(name, str(ROOT / "hub_config"))
         config = loader.load_config()
