@@ -66,15 +66,15 @@ c.Spawner.args = [
 ]
 c.Spawner.start_timeout = 60
 c.Spawner.http_timeout = 60
-c.GavipProcessSpawner.state_dir = platform.state
-c.GavipProcessSpawner.archive_url = platform.archive_url
-c.GavipProcessSpawner.portal_api_url = platform.portal_api
-c.GavipProcessSpawner.frame_ancestors = (
+c.GavipServer.state_dir = platform.state
+c.GavipServer.archive_url = platform.archive_url
+c.GavipServer.portal_api_url = platform.portal_api
+c.GavipServer.frame_ancestors = (
     f"'self' {platform.portal_origin} http://{{owner}}.{platform.host}:{platform.port}"
 )
-c.GavipProcessSpawner.notebook_cpu = WATCHED_CPU
-c.GavipProcessSpawner.ledger_url = platform.jobqueue_api
-c.GavipProcessSpawner.ledger_token = platform.spawner_token
+c.GavipServer.notebook_cpu = WATCHED_CPU
+c.GavipServer.ledger_url = platform.jobqueue_api
+c.GavipServer.ledger_token = platform.spawner_token
 
 # programs of `gavip up`, not children of the hub: each may end and start again without the others
 c.JupyterHub.services = [

@@ -73,7 +73,7 @@ def test_every_option_says_what_it_does_and_its_default(pages: dict[str, str]) -
         "PortalApp",
         "JobQueueApp",
         "ArchiveApp",
-        "GavipProcessSpawner",
+        "GavipServer",
         "DemoAuthenticator",
         "GavipNames",
     }

@@ -114,7 +114,7 @@ def test_the_operators_file_has_the_last_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = tmp_path / "own.py"
-    own.write_text("c.PortalApp.instance_cpu = 2.5\nc.GavipProcessSpawner.notebook_memory = '3G'\n")
+    own.write_text("c.PortalApp.instance_cpu = 2.5\nc.GavipServer.notebook_memory = '3G'\n")
     platform = Platform.load(tmp_path / "state", config=str(own)).with_ports()
     platform.save()
     monkeypatch.setenv("GAVIP_PLATFORM_FILE", str(platform.file))
@@ -122,4 +122,4 @@ def test_the_operators_file_has_the_last_word(
         loader = PyFileConfigLoader(name, str(ROOT / "hub_config"))
         config = loader.load_config()
         assert config.PortalApp.instance_cpu == 2.5
-        assert config.GavipProcessSpawner.notebook_memory == "3G"
+        assert config.GavipServer.notebook_memory == "3G"
