@@ -1,0 +1,111 @@
+"""Folders that must exist, with their owners, before a container sees them.
+
+Invariants: no symbolic link is followed and no name is looked up twice, so that whoever owns a folder
+cannot have the platform make, chown or hand over anything elsewhere; what exists with the right owner
+is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from gavip_api.errors import Conflict, Unavailable
+
+from .placement import Owned
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def ensure_owned(owned: Iterable[Owned], root: Path, uid: int, gid: int) -> None:
+    """Make what is missing of `owned`, from the top down.
+
+    Parameters
+    ----------
+    owned : iterable of Owned
+    root : Path
+        The state folder, which belongs to the platform; everything must be below it.
+    uid, gid : int
+        Account of user code.
+
+    Raises
+    ------
+    Conflict
+        If a symbolic link, a file or somebody else's folder is in the way.
+    Unavailable
+        If the platform may not do that: it takes root to hand something over to another account.
+    """
+    for item in owned:
+        owner = (uid, gid) if item.user else (os.geteuid(), os.getegid())
+        try:
+            _ensure(Path(item.path).relative_to(root).parts, item, root, owner)
+        except PermissionError:
+            raise Unavailable(
+                f"The platform may not hand over {item.path} to the account of user code.",
+                hint="The Docker back-end runs as root, or in the platform's own container.",
+            ) from None
+        except OSError as e:
+            raise Conflict(
+                f"{item.path} cannot be used: {e.strerror}.",
+                hint="A link or file is where a folder of the platform belongs; an operator moves it away.",
+            ) from None
+
+
+def _ensure(parts: tuple[str, ...], item: Owned, root: Path, owner: tuple[int, int]) -> None:
+    folder = os.open(root, _FOLDER)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        if item.file:
+            _hand_over_file(parts[-1], folder, item.mode, owner)
+            return
+        created = _make(parts[-1], folder, item.mode)
+        target = os.open(parts[-1], _FOLDER, dir_fd=folder)
+    finally:
+        os.close(folder)
+    try:
+        about = os.fstat(target)
+        if (about.st_uid, about.st_gid) != owner:
+            # left by the process back-end, or just made: everything in it goes along, once
+            if item.user and not created:
+                _hand_over_tree(target, owner)
+            os.fchown(target, *owner)
+        if stat.S_IMODE(about.st_mode) != item.mode and (created or not item.user):
+            os.fchmod(target, item.mode)
+    finally:
+        os.close(target)
+
+
+def _make(name: str, folder: int, mode: int) -> bool:
+    try:
+        os.mkdir(name, mode & 0o700, dir_fd=folder)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _hand_over_file(name: str, folder: int, mode: int, owner: tuple[int, int]) -> None:
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(0, "is no regular file")
+        os.fchown(file, *owner)
+        os.fchmod(file, mode)
+    finally:
+        os.close(file)
+
+
+def _hand_over_tree(folder: int, owner: tuple[int, int]) -> None:
+    for name in os.listdir(folder):
+        about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(about.st_mode):
+            inner = os.open(name, _FOLDER, dir_fd=folder)
+            try:
+                _hand_over_tree(inner, owner)
+            finally:
+                os.close(inner)
