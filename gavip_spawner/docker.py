@@ -17,8 +17,8 @@ from traitlets import default
 from gavip_api.errors import Unavailable
 from gavip_api.models import InstanceOptions
 
-from .containers import LABEL_SERVER, Containers, ContainerSpec, container_name, container_spec
-from .folders import ensure_owned
+from .containers import LABEL_SERVER, Containers, container_name, container_spec
+from .folders import make_ready
 from .placement import InContainer, Placement
 from .server import GavipServer
 
@@ -71,12 +71,6 @@ class GavipSpawner(GavipServer, DockerSpawner):
         if self.process_name:
             self.object_name = container_name(self.containers.settings, self.process_name)
 
-    def _container(self, options: InstanceOptions | None) -> ContainerSpec:
-        settings = self.containers.settings
-        return container_spec(
-            self._spec(options), settings, {LABEL_SERVER: f"{self.user.name}/{self.name}"}
-        )
-
     def get_env(self) -> dict[str, str]:
         """Return what the hub tells a server; nothing of the hub's own environment."""
         environment = super().get_env()
@@ -87,10 +81,10 @@ class GavipSpawner(GavipServer, DockerSpawner):
         self._name_container()
         spec = self._spec(options)
         settings = self.containers.settings
-        await asyncio.to_thread(
-            ensure_owned, spec.owned, self.layout.root, settings.uid, settings.gid
+        await asyncio.to_thread(make_ready, spec, settings)
+        self._to_create = container_spec(
+            spec, settings, {LABEL_SERVER: f"{self.user.name}/{self.name}"}
         )
-        self._to_create = self._container(options)
         try:
             ip, port = await DockerSpawner.start(self)
         except APIError as e:

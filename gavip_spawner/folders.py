@@ -14,9 +14,24 @@ from pathlib import Path
 
 from gavip_api.errors import Conflict, Unavailable
 
+from .containers import ContainerSettings
 from .placement import Owned
+from .specs import LaunchSpec
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def make_ready(spec: LaunchSpec, settings: ContainerSettings) -> None:
+    """Make everything that must exist before the container of `spec` does.
+
+    Raises
+    ------
+    Conflict
+        If something else is in the way.
+    Unavailable
+        If the platform may not do that.
+    """
+    ensure_owned(spec.owned, Path(settings.state), settings.uid, settings.gid)
 
 
 def ensure_owned(owned: Iterable[Owned], root: Path, uid: int, gid: int) -> None:

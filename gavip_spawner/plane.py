@@ -67,7 +67,16 @@ class ProcessStatus:
 
 
 class ExecutionPlane(ABC):
-    """Run processes or containers from launch specs."""
+    """Run processes or containers from launch specs.
+
+    Attributes
+    ----------
+    contained : bool
+        Whether what runs sees a container's fixed paths instead of the host's
+        (:class:`gavip_spawner.placement.InContainer`).
+    """
+
+    contained = False
 
     async def prepare(self, modules: tuple[str, ...]) -> None:  # noqa: B027 - optional
         """Get ready to start quickly what runs `modules`; does nothing where there is nothing to gain."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from traitlets.config import Configurable
 
 from gavip_api.errors import InvalidInput, NotFound, Unavailable
 from gavip_api.slugs import new_id
@@ -71,9 +72,11 @@ class ProcessPlane(ExecutionPlane):
     ----------
     folder : Path
         ``StateLayout.plane``.
+    parent : Configurable, optional
+        Not used: this back-end has no options.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, parent: Configurable | None = None) -> None:
         self._folder = folder
         self._supervisors: dict[str, int] = {}
         # forked by the zygote: not our children

@@ -1,11 +1,10 @@
-"""Hub configuration of the embedded default; read by ``jupyterhub --config``, started by ``gavip up``.
+"""Hub configuration of both back-ends; read by ``jupyterhub --config``, started by ``gavip up``.
 
 Only wires: every value comes from :class:`hub_config.platform.Platform` or from a module of this package.
 """
 
 from pathlib import Path
 
-from gavip_spawner.process import GavipProcessSpawner
 from hub_config import roles
 from hub_config.authenticators import DemoAuthenticator
 from hub_config.platform import WATCHED_CPU, Platform
@@ -17,7 +16,7 @@ layout = platform.layout
 here = Path(__file__).resolve().parent
 
 
-c.JupyterHub.bind_url = f"http://127.0.0.1:{platform.port}"
+c.JupyterHub.bind_url = f"{platform.scheme}://{platform.listen}:{platform.port}"
 c.JupyterHub.subdomain_host = platform.public_url
 c.JupyterHub.subdomain_hook = subdomain_hook
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{platform.hub_port}"
@@ -27,7 +26,8 @@ c.JupyterHub.default_url = platform.portal_url
 c.JupyterHub.template_paths = [str(here / "templates")]
 c.JupyterHub.template_vars = {"portal_url": platform.portal_url}
 c.JupyterHub.shutdown_on_logout = True
-c.JupyterHub.cleanup_servers = True
+# containers outlive the hub, which finds them again; `gavip up` stops them when all is over
+c.JupyterHub.cleanup_servers = not platform.contained
 c.JupyterHub.cleanup_proxy = False
 c.JupyterHub.allow_named_servers = False
 # failed spawns are shown by the portal; the hub itself must go on serving
@@ -55,7 +55,7 @@ c.JupyterHub.tornado_settings = {
     "slow_spawn_timeout": 0,
 }
 
-c.JupyterHub.spawner_class = GavipProcessSpawner
+c.JupyterHub.spawner_class = f"gavip-{platform.backend}"
 c.Spawner.server_token_scopes = roles.server_token_scopes
 c.Spawner.default_url = "/lab"
 # nothing that we start looks for news, updates or extensions elsewhere
@@ -67,14 +67,17 @@ c.Spawner.args = [
 c.Spawner.start_timeout = 60
 c.Spawner.http_timeout = 60
 c.GavipServer.state_dir = platform.state
-c.GavipServer.archive_url = platform.archive_url
-c.GavipServer.portal_api_url = platform.portal_api
-c.GavipServer.frame_ancestors = (
-    f"'self' {platform.portal_origin} http://{{owner}}.{platform.host}:{platform.port}"
-)
+c.GavipServer.archive_url = platform.seen_by_code(platform.archive_url)
+c.GavipServer.portal_api_url = platform.seen_by_code(platform.portal_api)
+c.GavipServer.frame_ancestors = f"'self' {platform.portal_origin} {platform.origin('{owner}')}"
 c.GavipServer.notebook_cpu = WATCHED_CPU
 c.GavipServer.ledger_url = platform.jobqueue_api
 c.GavipServer.ledger_token = platform.spawner_token
+
+if platform.contained:
+    c.Containers.subnet = platform.subnet
+    c.Containers.gateway_url = platform.gateway_url
+    c.Spawner.hub_connect_url = platform.gateway_url
 
 # programs of `gavip up`, not children of the hub: each may end and start again without the others
 c.JupyterHub.services = [

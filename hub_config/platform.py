@@ -13,7 +13,9 @@ import os
 import secrets
 import socket
 from dataclasses import asdict, dataclass, field, replace
+from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gavip_spawner.layout import StateLayout
 
@@ -21,7 +23,10 @@ ENVIRONMENT_VARIABLE = "GAVIP_PLATFORM_FILE"
 WATCHED_CPU = 0.25
 """Cores reserved for what people look at (interfaces, notebooks): they think more than they compute."""
 
-INTERNAL_PORTS = ("hub_port", "proxy_api_port", "portal_port", "jobqueue_port", "archive_port")
+INTERNAL_PORTS = (
+    "hub_port", "proxy_api_port", "portal_port", "jobqueue_port", "archive_port", "gateway_port",
+)  # fmt: skip
+_STANDARD_PORTS = {"http": 80, "https": 443}
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -61,6 +66,14 @@ class Platform:
         URL of a TAP service to use instead of the embedded archive; empty for the embedded one.
     config : str
         The operator's own configuration file, read after ours; empty for none.
+    backend : str
+        Back-end of the execution plane: ``process`` or ``docker``.
+    listen : str
+        Address of the public port.
+    tls_cert, tls_key : str
+        Files (PEM) of a certificate for the domain and all its sub-domains, and of its key; empty for plain HTTP.
+    subnet : str
+        Network of user code with the docker back-end, in CIDR notation.
     """
 
     state: str
@@ -69,11 +82,17 @@ class Platform:
     examples: str = ""
     archive: str = ""
     config: str = ""
+    backend: str = "process"
+    listen: str = "127.0.0.1"
+    tls_cert: str = ""
+    tls_key: str = ""
+    subnet: str = "10.213.0.0/20"
     hub_port: int = 0
     proxy_api_port: int = 0
     portal_port: int = 0
     jobqueue_port: int = 0
     archive_port: int = 0
+    gateway_port: int = 0
     cookie_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     proxy_token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     spawner_token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
@@ -88,14 +107,30 @@ class Platform:
         return StateLayout(Path(self.state))
 
     @property
+    def contained(self) -> bool:
+        """Whether user code runs in containers."""
+        return self.backend != "process"
+
+    @property
+    def scheme(self) -> str:
+        """Scheme of every public address."""
+        return "https" if self.tls_cert else "http"
+
+    def origin(self, label: str = "") -> str:
+        """Return the public origin of the hub, or of the sub-domain `label`."""
+        host = f"{label}.{self.host}" if label else self.host
+        port = "" if self.port == _STANDARD_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}"
+
+    @property
     def public_url(self) -> str:
         """Where people begin."""
-        return f"http://{self.host}:{self.port}"
+        return self.origin()
 
     @property
     def portal_origin(self) -> str:
         """Origin of the portal's pages."""
-        return f"http://portal.{self.host}:{self.port}"
+        return self.origin("portal")
 
     @property
     def portal_url(self) -> str:
@@ -105,7 +140,7 @@ class Platform:
     @property
     def user_url(self) -> str:
         """Template of the address of a user's server; ``{user}`` stands for the name."""
-        return f"http://{{user}}.{self.host}:{self.port}/user/{{user}}/"
+        return f"{self.origin('{user}')}/user/{{user}}/"
 
     @property
     def portal_internal(self) -> str:
@@ -136,6 +171,22 @@ class Platform:
     def archive_url(self) -> str:
         """Base URL of the TAP service."""
         return self.archive or f"http://127.0.0.1:{self.archive_port}/tap"
+
+    @property
+    def gateway_ip(self) -> str:
+        """Address of this machine on the network of user code: the first of it."""
+        return str(next(ip_network(self.subnet).hosts()))
+
+    @property
+    def gateway_url(self) -> str:
+        """The one thing that containers reach."""
+        return f"http://{self.gateway_ip}:{self.gateway_port}"
+
+    def seen_by_code(self, url: str) -> str:
+        """Return how user code reaches a part of the platform that is at `url` on this machine."""
+        if not self.contained or urlsplit(url).hostname != "127.0.0.1":
+            return url
+        return f"{self.gateway_url}{urlsplit(url).path}"
 
     @property
     def accounts_file(self) -> Path:

@@ -110,7 +110,8 @@ def proxy(platform: Platform) -> Program:
         "proxy",
         (
             *_proxy_command(),
-            "--ip", "127.0.0.1", "--port", str(platform.port),
+            "--ip", platform.listen, "--port", str(platform.port),
+            *_tls(platform),
             "--api-ip", "127.0.0.1", "--api-port", str(platform.proxy_api_port),
             "--error-target", f"http://127.0.0.1:{platform.hub_port}/hub/error",
             "--host-routing",
@@ -118,6 +119,26 @@ def proxy(platform: Platform) -> Program:
         ),
         platform.layout.run / "proxy.log",
         common_environment(platform) | {"CONFIGPROXY_AUTH_TOKEN": platform.proxy_token},
+    )  # fmt: skip
+
+
+def _tls(platform: Platform) -> tuple[str, ...]:
+    if not platform.tls_cert:
+        return ()
+    return ("--ssl-cert", platform.tls_cert, "--ssl-key", platform.tls_key)
+
+
+def gateway(platform: Platform) -> Program:
+    """Return the gateway: what containers reach of the world, and all of it."""
+    return Program(
+        "gateway",
+        (
+            sys.executable, "-m", "gavip_spawner.gateway",
+            f"--config={HERE / 'services_config.py'}",
+        ),
+        platform.layout.run / "gateway.log",
+        common_environment(platform),
+        answers=f"{platform.gateway_url}/",
     )  # fmt: skip
 
 

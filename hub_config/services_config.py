@@ -10,6 +10,8 @@ from hub_config.platform import WATCHED_CPU, Platform
 c = get_config()  # type: ignore[name-defined]
 platform = Platform.of_environment()
 
+layout = platform.layout
+
 c.PortalApp.state_dir = platform.state
 c.PortalApp.jobqueue_url = platform.jobqueue_api
 c.PortalApp.hub_public_url = f"{platform.public_url}/hub/"
@@ -19,9 +21,24 @@ c.PortalApp.instance_cpu = WATCHED_CPU
 
 c.JobQueueApp.bind_url = platform.jobqueue_internal
 c.JobQueueApp.state_dir = platform.state
-c.JobQueueApp.archive_url = platform.archive_url
+c.JobQueueApp.archive_url = platform.seen_by_code(platform.archive_url)
 # one core must still hold an interface, a notebook and a job side by side
 c.JobQueueApp.capacity_cpu = float(max(2, os.cpu_count() or 1))
+
+if platform.contained:
+    c.JobQueueApp.plane_class = "gavip_spawner.docker_plane.DockerPlane"
+    c.JobQueueApp.runner_url = platform.seen_by_code(
+        f"{platform.jobqueue_internal}/services/jobqueue"
+    )
+    c.Containers.state_dir = platform.state
+    c.Containers.subnet = platform.subnet
+    c.Containers.gateway_url = platform.gateway_url
+    c.Gateway.bind_url = platform.gateway_url
+    c.Gateway.hub_url = platform.hub_api.removesuffix("/hub/api")
+    c.Gateway.portal_url = platform.portal_internal
+    c.Gateway.jobqueue_url = platform.jobqueue_internal
+    c.Gateway.archive_url = platform.archive_url
+    c.Gateway.log_file = str(layout.run / "egress.log")
 
 if platform.config:
     load_subconfig(platform.config)  # type: ignore[name-defined]

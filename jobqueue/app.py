@@ -19,7 +19,7 @@ from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import ResourceAmount
 from gavip_api.resources import memory_bytes, seconds
 from gavip_spawner.layout import StateLayout
-from gavip_spawner.placement import OnHost
+from gavip_spawner.placement import InContainer, OnHost
 from gavip_spawner.plane import ExecutionPlane
 from gavip_web import tasks
 from gavip_web.application import ServiceApp
@@ -300,7 +300,7 @@ class JobQueueApp(ServiceApp):
     def make_plane(self) -> ExecutionPlane:
         """Return the execution plane; every back-end is constructed from the folder it may use."""
         plane_class: Any = self.plane_class
-        plane: ExecutionPlane = plane_class(self.layout.plane)
+        plane: ExecutionPlane = plane_class(self.layout.plane, parent=self)
         return plane
 
     def make_scheduler(self, name: str) -> Scheduler:
@@ -332,7 +332,7 @@ class JobQueueApp(ServiceApp):
             self.layout,
             archive_url=self.archive_url,
             runs_url=f"{self.runner_url.rstrip('/')}/api/v1/runs",
-            placement=OnHost(self.job_python),
+            placement=InContainer() if self.plane_in_use.contained else OnHost(self.job_python),
         )
         self.intake = ProgressIntake(self.database, bus, machine)
         self.reconciler = Reconciler(
