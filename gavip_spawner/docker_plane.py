@@ -325,10 +325,10 @@ def _reason(
     if state.get("OOMKilled") and code:
         return "memory"
     limit = labels.get(LABEL_TIME, "")
-    if limit.isdigit() and ended is not None and code in {TIME_IS_UP, _KILLED}:
-        # a program may end with 124 by itself, but not after the time that it had
-        if (ended - started).total_seconds() >= int(limit):
-            return "time"
+    lived = (ended - started).total_seconds() if ended is not None else 0.0
+    # a program may end with 124 by itself, but not after all the time that it had
+    if limit.isdigit() and code in {TIME_IS_UP, _KILLED} and lived >= int(limit):
+        return "time"
     return "stopped" if stopped else ""
 
 
