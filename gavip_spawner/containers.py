@@ -15,17 +15,18 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from traitlets import Dict, Integer, TraitError, Unicode, validate
+from traitlets import Dict, Integer, TraitError, Unicode, default, validate
 from traitlets.config import Configurable
 
 from gavip_api import __version__
 from gavip_api.errors import InvalidInput
 from gavip_api.resources import memory_bytes
 
+from .network import LABEL_PLATFORM as LABEL_PLATFORM
+from .network import NetworkSettings, first_host, port_of
 from .placement import HOME, PARAMETERS, RELEASE, USER_SPACE
 from .specs import LaunchSpec
 
-LABEL_PLATFORM = "gavip.platform"
 LABEL_NAME = "gavip.name"
 LABEL_PERMISSIONS = "gavip.permissions"
 LABEL_SERVER = "gavip.server"
@@ -246,8 +247,14 @@ class Containers(Configurable):
     gid = Integer(
         1000, min=1, help="Group id that user code runs under, never 0. Default: 1000."
     ).tag(config=True)
+    subnet = Unicode(
+        "10.213.0.0/20",
+        help="Addresses of user code's network (IPv4, CIDR), one per running container; the host has the first, on"
+        " which the gateway listens. Must be free on this machine. Default: 10.213.0.0/20.",
+    ).tag(config=True)
     gateway_url = Unicode(
-        help="URL of the gateway on the containers' network, the only thing they reach. No default: must be set."
+        help="URL of the gateway on the containers' network, the only thing they reach. Default: port 8099 of the"
+        " first address of `subnet`."
     ).tag(config=True)
     pids = Integer(
         256, min=16, help="Most processes and threads in one container. Default: 256."
@@ -273,6 +280,18 @@ class Containers(Configurable):
             raise TraitError("platform: at most 10 lower-case letters and digits")
         return value
 
+    @default("gateway_url")
+    def _default_gateway_url(self) -> str:
+        return NetworkSettings(self.platform, self.subnet).gateway_url
+
+    @validate("subnet")
+    def _check_subnet(self, proposal: Any) -> str:
+        try:
+            first_host(str(proposal["value"]))
+        except ValueError as e:
+            raise TraitError(f"subnet: a network such as 10.213.0.0/20 is needed: {e}") from None
+        return str(proposal["value"])
+
     @validate("tmp_size", "home_size", "log_size")
     def _check_size(self, proposal: Any) -> str:
         try:
@@ -284,7 +303,12 @@ class Containers(Configurable):
     @property
     def network(self) -> str:
         """Name of the network of user code."""
-        return f"gavip-{self.platform}"
+        return self.network_settings.name
+
+    @property
+    def network_settings(self) -> NetworkSettings:
+        """The network as pure data; its gateway's port is that of `gateway_url`."""
+        return NetworkSettings(self.platform, self.subnet, port_of(self.gateway_url))
 
     @property
     def settings(self) -> ContainerSettings:
