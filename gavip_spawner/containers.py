@@ -29,7 +29,6 @@ from .specs import LaunchSpec
 
 LABEL_NAME = "gavip.name"
 LABEL_PERMISSIONS = "gavip.permissions"
-LABEL_SERVER = "gavip.server"
 LABEL_TIME = "gavip.time"
 
 TIME_IS_UP = 124
@@ -100,9 +99,7 @@ def container_name(settings: ContainerSettings, name: str) -> str:
     return f"gavip-{settings.platform}-{name}"
 
 
-def container_spec(
-    spec: LaunchSpec, settings: ContainerSettings, labels: Mapping[str, str] | None = None
-) -> ContainerSpec:
+def container_spec(spec: LaunchSpec, settings: ContainerSettings) -> ContainerSpec:
     """Return the container that runs `spec`.
 
     Parameters
@@ -110,8 +107,6 @@ def container_spec(
     spec : LaunchSpec
         Built with :class:`gavip_spawner.placement.InContainer`.
     settings : ContainerSettings
-    labels : mapping, optional
-        More labels, such as the hub's name of a server.
 
     Raises
     ------
@@ -138,7 +133,6 @@ def container_spec(
         "working_dir": spec.cwd,
         "user": f"{settings.uid}:{settings.gid}",
         "labels": dict(spec.labels)
-        | dict(labels or {})
         | {
             LABEL_PLATFORM: settings.platform,
             LABEL_NAME: spec.name,

@@ -17,7 +17,7 @@ from traitlets import default
 from gavip_api.errors import Unavailable
 from gavip_api.models import InstanceOptions
 
-from .containers import LABEL_SERVER, Containers, container_name, container_spec
+from .containers import Containers, container_name, container_spec
 from .folders import make_ready
 from .placement import InContainer, Placement
 from .server import GavipServer
@@ -82,9 +82,7 @@ class GavipSpawner(GavipServer, DockerSpawner):
         spec = self._spec(options)
         settings = self.containers.settings
         await asyncio.to_thread(make_ready, spec, settings)
-        self._to_create = container_spec(
-            spec, settings, {LABEL_SERVER: f"{self.user.name}/{self.name}"}
-        )
+        self._to_create = container_spec(spec, settings)
         try:
             ip, port = await DockerSpawner.start(self)
         except APIError as e:

@@ -154,6 +154,7 @@ class GavipServer(Spawner):
                 archive_url=self.archive_url,
                 api_url=self.portal_api_url,
                 frame_ancestors=self.frame_ancestors.format(owner=folder_name(options.owner.name)),
+                server=self.reservation_id,
                 placement=self.placement,
             )
         return notebook_spec(
@@ -164,6 +165,7 @@ class GavipServer(Spawner):
             argv=tuple(self.cmd + self.get_args()),
             hub_environment=environment,
             archive_url=self.archive_url,
+            server=self.reservation_id,
             placement=self.placement,
         )
 

@@ -27,6 +27,8 @@ LABEL_JOB = "gavip.job"
 LABEL_ATTEMPT = "gavip.attempt"
 LABEL_OWNER = "gavip.owner"
 LABEL_AVI = "gavip.avi"
+LABEL_SERVER = "gavip.server"
+"""The hub's name of a server, ``user/server``."""
 
 QUIET = {
     "PLOOMBER_STATS_ENABLED": "false",
@@ -224,12 +226,14 @@ def interface_spec(
     archive_url: str,
     api_url: str,
     frame_ancestors: str,
+    server: str = "",
     placement: Placement | None = None,
     platform: Mapping[str, str] | None = None,
 ) -> LaunchSpec:
     """Return the spec of an AVI instance (mode `interface`: Voilà for one user).
 
-    `hub_environment` is what the hub gives a single-user server: its OAuth client and its scope-limited token.
+    `hub_environment` is what the hub gives a single-user server: its OAuth client and its scope-limited token;
+    `server` is the hub's name of it, ``user/server``.
     """
     placement = placement or OnHost()
     release_dir = placement.of(layout.release(options.release), inside.RELEASE)
@@ -261,7 +265,12 @@ def interface_spec(
         environment=environment,
         cwd=own_folder,
         amount=options.resources,
-        labels={LABEL_KIND: "interface", LABEL_OWNER: options.owner.name, LABEL_AVI: options.avi},
+        labels={
+            LABEL_KIND: "interface",
+            LABEL_OWNER: options.owner.name,
+            LABEL_AVI: options.avi,
+            LABEL_SERVER: server,
+        },
         mounts=(Mount(str(layout.release(options.release)), release_dir), *mounts),
         owned=(*owned, *_scratch(scratch, placement)),
         image=options.template.value,
@@ -278,6 +287,7 @@ def notebook_spec(
     argv: tuple[str, ...],
     hub_environment: Mapping[str, str],
     archive_url: str,
+    server: str = "",
     placement: Placement | None = None,
     platform: Mapping[str, str] | None = None,
 ) -> LaunchSpec:
@@ -302,7 +312,7 @@ def notebook_spec(
         environment=environment,
         cwd=userspace,
         amount=amount,
-        labels={LABEL_KIND: "notebook", LABEL_OWNER: user},
+        labels={LABEL_KIND: "notebook", LABEL_OWNER: user, LABEL_SERVER: server},
         mounts=(
             Mount(str(layout.userspace(user)), userspace, read_only=False),
             Mount(str(layout.home(user)), home, read_only=False),

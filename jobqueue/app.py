@@ -41,6 +41,7 @@ from .services.ledger import Ledger
 from .services.logs import JobLogs
 from .services.machine import JobMachine
 from .services.operators import Operators
+from .services.orphans import Orphans
 from .services.progress import ProgressIntake
 from .services.queries import Queries
 from .services.reconciler import Reconciler
@@ -184,15 +185,22 @@ class JobQueueApp(ServiceApp):
     ).tag(config=True)
 
     hub_seconds = Float(
-        60.0,
+        20.0,
         min=0,
-        help="Seconds between comparisons of the ledger with the hub's running servers; 0: never. Default: 60.",
+        help="Seconds between comparisons of ledger and execution plane with the hub's running servers; 0: never."
+        " Default: 20.",
     ).tag(config=True)
 
     hub_grace = Float(
         120.0,
         min=0,
         help="Seconds a server must be missing at the hub before its reservation is released. Default: 120.",
+    ).tag(config=True)
+
+    orphan_grace = Float(
+        20.0,
+        min=0,
+        help="Seconds a server on the execution plane must be unknown to the hub before it is removed. Default: 20.",
     ).tag(config=True)
 
     max_schedules_per_user = Integer(
@@ -405,7 +413,8 @@ class JobQueueApp(ServiceApp):
             registry=self.metrics.registry,
         )
         self.hub = HubClient(self.hub_api_url, self.hub_token)
-        self.hub_watch = HubWatch(self.database, ledger, self.hub, wake, self.hub_grace)
+        orphans = Orphans(self.plane_in_use, self.orphan_grace)
+        self.hub_watch = HubWatch(self.database, ledger, self.hub, wake, self.hub_grace, orphans)
         self._tasks = [
             asyncio.ensure_future(part.run()) for part in (self.reconciler, schedules, deliveries)
         ]

@@ -1,6 +1,6 @@
-"""Reservations of the hub's spawners, and keeping them true to what the hub runs.
+"""Reservations of the hub's spawners, and keeping them, and the plane, true to what the hub runs.
 
-Invariant: a reservation whose server is gone is released after a grace time, whoever died without
+Invariants: a reservation whose server is gone is released after a grace time, whoever died without
 saying so; one that was just made is left alone, for the hub shows a server a moment after its
 spawner reserved.
 """
@@ -19,6 +19,7 @@ from gavip_web.hub import HubClient
 from jobqueue.storage.jobs import reservation_id
 
 from .ledger import Ledger
+from .orphans import Orphans
 
 log = logging.getLogger("jobqueue.reservations")
 
@@ -67,7 +68,7 @@ class Reservations:
 
 
 class HubWatch:
-    """Releases reservations of servers that the hub no longer runs.
+    """Makes ledger and plane agree with the servers that the hub runs.
 
     Parameters
     ----------
@@ -77,6 +78,8 @@ class HubWatch:
         Wakes the reconciler when something was released.
     grace : float
         Seconds a server must be missing.
+    orphans : Orphans
+        Removes servers that the hub does not know.
     """
 
     def __init__(
@@ -86,7 +89,9 @@ class HubWatch:
         hub: HubClient,
         wake: Callable[[], None],
         grace: float,
+        orphans: Orphans,
     ) -> None:
+        self._orphans = orphans
         self._database = database
         self._ledger = ledger
         self._hub = hub
@@ -97,9 +102,6 @@ class HubWatch:
     async def check(self) -> list[str]:
         """Compare once; return what was released. A hub that does not answer releases nothing."""
         held = await self._database.read(self._ledger.outside)
-        if not held:
-            self._missing.clear()
-            return []
         try:
             running = {
                 f"{user['name']}/{server}"
@@ -107,8 +109,9 @@ class HubWatch:
                 for server in user.get("servers") or {}
             }
         except GavipError as e:
-            log.warning("cannot compare the ledger with the hub: %s", e.message)
+            log.warning("cannot compare ledger and servers with the hub: %s", e.message)
             return []
+        await self._orphans.check(running)
         now = time.monotonic()
         gone = set(held) - running
         self._missing = {name: self._missing.get(name, now) for name in gone}

@@ -60,6 +60,7 @@ def interface(permissions=NOTHING_GRANTED, placement=None):
         archive_url="http://10.213.0.1:8099/tap",
         api_url="http://10.213.0.1:8099/services/portal/api/v1",
         frame_ancestors="'self' http://portal.x.test",
+        server="avi-00ff/",
         placement=placement or InContainer(),
         platform={},
     )
@@ -98,6 +99,7 @@ def notebook():
         argv=("/opt/gavip/bin/python", "-m", "jupyterhub.singleuser"),
         hub_environment=HUB,
         archive_url="http://10.213.0.1:8099/tap",
+        server="alice/",
         placement=InContainer(),
         platform={},
     )
@@ -120,7 +122,7 @@ def notebook():
     ],
 )
 def test_whole_specs(name, spec):
-    built = container_spec(spec, SETTINGS, {"gavip.server": "avi-00ff/"} if spec.image else None)
+    built = container_spec(spec, SETTINGS)
     made = {"create": built.create, "host": built.host}
     text = json.dumps(made, indent=1, sort_keys=True) + "\n"
     file = GOLDEN / f"{name}.json"
