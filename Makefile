@@ -1,6 +1,8 @@
 # GAVIP. `make run` and `make test` each do all their own set-up in a fresh clone.
 PYTHON ?= python3
 PORT ?= 8000
+BACKEND ?= process
+EXTRA := $(if $(filter docker,$(BACKEND)),server,embedded)
 VENV := .gavip/venv/bin
 export GAVIP_STATE ?= $(CURDIR)/.gavip/state
 
@@ -9,9 +11,9 @@ export GAVIP_STATE ?= $(CURDIR)/.gavip/state
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-run:  ## set up and start the whole platform (ARGS="--archive URL", PORT=8001)
-	@$(PYTHON) hub_config/bootstrap.py
-	@exec $(VENV)/gavip up --port $(PORT) $(ARGS)
+run:  ## set up and start the whole platform (BACKEND=docker, PORT=8001, ARGS="--archive URL")
+	@$(PYTHON) hub_config/bootstrap.py --extra $(EXTRA)
+	@exec $(VENV)/gavip up --backend $(BACKEND) --port $(PORT) $(ARGS)
 
 test:  ## set up and run the tests (ARGS="-k name")
 	@$(PYTHON) hub_config/bootstrap.py --extra test

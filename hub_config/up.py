@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import fcntl
 import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import click
@@ -24,7 +26,7 @@ import click
 from gavip_spawner.plane import ProcessPhase
 from gavip_spawner.process_plane import ProcessPlane
 
-from . import programs
+from . import docker_backend, programs
 from .accounts import DEMO_USERS, Accounts
 from .parts import Part, StartFailed, Steps
 from .platform import Platform, port_is_free
@@ -36,11 +38,17 @@ _NOT_ISOLATED = (
     "with code you trust; use the Docker back-end for anybody else's."
 )
 
+_ISOLATED = "Docker back-end: AVIs, jobs and notebooks run in containers, each user's apart from all others'."
+
 
 def _answers(url: str, host: str | None = None) -> bool:
     # our own loopback addresses only; the Host header stands in for name resolution (RFC 6761)
     request = urllib.request.Request(url, headers={"Host": host} if host else {})  # noqa: S310
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # the certificate is for the public name, not for the loopback address that is asked
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}),
+        urllib.request.HTTPSHandler(context=ssl._create_unverified_context()),  # noqa: S323
+    )
     try:
         with opener.open(request, timeout=2) as answer:
             return bool(answer.status < 400)
@@ -121,7 +129,8 @@ def _ready(platform: Platform, passwords: dict[str, str], seconds: float) -> Non
             click.echo(f"    {name:<8} {password}   {roles}")
     else:
         click.echo("Accounts: as printed at the first start; --new-passwords makes new ones.")
-    click.echo(f"\n{_NOT_ISOLATED}\n\nState: {platform.state} · logs: {platform.layout.run}")
+    isolation = _ISOLATED if platform.contained else _NOT_ISOLATED
+    click.echo(f"\n{isolation}\n\nState: {platform.state} · logs: {platform.layout.run}")
     click.echo("Stop with Ctrl-C.")
 
 
@@ -154,11 +163,64 @@ def _interrupt(*_: object) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Your own configuration (traitlets, Python) of hub, spawner, portal and job queue.",
 )
+@click.option(
+    "--backend",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="Where user code runs: processes of this account (isolates nobody), or containers.",
+)
+@click.option(
+    "--domain",
+    default="gavip.localhost",
+    show_default=True,
+    help="Host name of the hub; portal, users and AVIs are its sub-domains.",
+)
+@click.option(
+    "--listen", default="127.0.0.1", show_default=True, help="Address of the public port."
+)
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Certificate (PEM, with its chain) for the domain and all its sub-domains; makes addresses https.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Private key (PEM) of that certificate.",
+)
+@click.option(
+    "--subnet",
+    default="10.213.0.0/20",
+    show_default=True,
+    help="Docker back-end: addresses of the network of user code (CIDR); must be free on this machine.",
+)
+@click.option(
+    "--leave-running",
+    is_flag=True,
+    help="Docker back-end: when stopped, leave servers and jobs running; the next start finds them again.",
+)
 @click.option("--new-passwords", is_flag=True, help="Make new passwords for the demo accounts.")
 def up(
-    port: int, state: Path, examples: Path, archive: str, config: Path | None, new_passwords: bool
+    port: int,
+    state: Path,
+    examples: Path,
+    archive: str,
+    config: Path | None,
+    backend: str,
+    domain: str,
+    listen: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    subnet: str,
+    leave_running: bool,
+    new_passwords: bool,
 ) -> None:
     """Start the platform on this machine and serve until Ctrl-C."""
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key belong together: give both, or none.")
+    if backend == "docker":
+        docker_backend.check()
     folder = examples.resolve()
     platform = Platform.load(
         state.resolve(),
@@ -166,9 +228,15 @@ def up(
         archive=archive,
         config=str(config.resolve()) if config else "",
         examples=str(folder) if folder.is_dir() else "",
+        backend=backend,
+        host=domain,
+        listen=listen,
+        tls_cert=str(tls_cert.resolve()) if tls_cert else "",
+        tls_key=str(tls_key.resolve()) if tls_key else "",
+        subnet=_subnet(subnet),
     )
     with _only_one(platform):
-        if not port_is_free(port):
+        if not port_is_free(port, listen):
             raise StartFailed(
                 f"Port {port} is taken by another program.\n"
                 f"Choose another one: make run PORT={port + 1}   (or: gavip up --port {port + 1})"
@@ -178,11 +246,19 @@ def up(
         # both set explicitly: a shell that starts us in the background has SIGINT ignored
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, _interrupt)
-        _serve(platform, new_passwords)
+        _serve(platform, new_passwords, leave_running)
 
 
-def _serve(platform: Platform, new_passwords: bool) -> None:
+def _subnet(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as e:
+        raise click.BadParameter(f"{e}; write a network such as 10.213.0.0/20") from None
+
+
+def _serve(platform: Platform, new_passwords: bool, leave_running: bool) -> None:
     steps = Steps()
+    engine: docker_backend.DockerBackend | None = None
     parts: list[Part] = []
 
     def start(text: str, program: Program) -> None:
@@ -193,6 +269,11 @@ def _serve(platform: Platform, new_passwords: bool) -> None:
 
     click.echo(f"Starting GAVIP on {platform.public_url}")
     try:
+        if platform.contained:
+            prepared = docker_backend.DockerBackend(platform)
+            prepared.prepare(steps)
+            engine = prepared
+            start("gateway of the containers", programs.gateway(platform))
         if not platform.archive:
             with steps.step("archive: data"):
                 _prepare_archive(platform, programs.common_environment(platform))
@@ -201,7 +282,7 @@ def _serve(platform: Platform, new_passwords: bool) -> None:
             start(text, program(platform))
         with steps.step("public address"):
             # the proxy knows the way only when the hub has told it
-            url = f"http://127.0.0.1:{platform.port}/hub/health"
+            url = f"{platform.scheme}://127.0.0.1:{platform.port}/hub/health"
             _until(lambda: _answers(url, platform.host), parts, "hub", 60)
         # at the very end: passwords made earlier would be lost when a later step fails
         accounts = Accounts(platform.accounts_file)
@@ -219,7 +300,11 @@ def _serve(platform: Platform, new_passwords: bool) -> None:
         # the hub first: while it stops its servers, the job queue must hear of it
         for part in sorted(parts, key=lambda part: part.name != "hub"):
             part.stop()
-        left = asyncio.run(_stop_processes(platform))
+        left = 0
+        if not platform.contained:
+            left = asyncio.run(_stop_processes(platform))
+        elif engine is not None and not leave_running:
+            left = engine.stop()
         click.echo(
             "Stopped."
             + (f" {left} running job(s) will be retried at the next start." if left else "")
