@@ -144,7 +144,11 @@ class RunningPlatform:
 
 @contextlib.contextmanager
 def running_platform(
-    folder: Path, examples: Sequence[Path], archive: str = "", database: Path | None = None
+    folder: Path,
+    examples: Sequence[Path],
+    archive: str = "",
+    database: Path | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[RunningPlatform]:
     """Start a platform with `examples` published; stop it afterwards."""
     state = folder / "state"
@@ -160,7 +164,7 @@ def running_platform(
                 os.link(part, state / "archive" / part.name)
         (state / "archive" / "downloads").symlink_to(ARCHIVE_CACHE / "downloads")
     platform = RunningPlatform(state=state, examples=chosen, archive=archive)
-    platform.start()
+    platform.start(*options)
     try:
         yield platform
     finally:
