@@ -77,13 +77,27 @@ class StateLayout:
         """Folder of databases, secrets and logs of the services."""
         return self.root / "run"
 
+    @property
+    def disks(self) -> Path:
+        """Folder of the users' disk images."""
+        return self.root / "disks"
+
+    def disk(self, user: str) -> Path:
+        """Folder of one user's disk images."""
+        return self.disks / folder_name(user)
+
     def userspace(self, user: str) -> Path:
         """Folder of one user's persistent files."""
         return self.userspaces / folder_name(user)
 
+    @property
+    def homes(self) -> Path:
+        """Folder of all HOMEs."""
+        return self.root / "homes"
+
     def home(self, user: str) -> Path:
         """HOME of a user's Lab; outside the user-space, so that no AVI can read or plant dot-files there."""
-        return self.root / "homes" / folder_name(user)
+        return self.homes / folder_name(user)
 
     def avi_folder(self, user: str, avi: str) -> Path:
         """Read-write folder of one AVI in a user's user-space."""

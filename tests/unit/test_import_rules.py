@@ -23,7 +23,8 @@ ALLOWED: dict[str, set[str]] = {
     "hub_config": {"gavip_api", "gavip_spawner", "gavip_web"},
 }
 SPAWNER_DOORS = {
-    "gavip_spawner." + m for m in ("layout", "placement", "specs", "plane", "process_plane")
+    "gavip_spawner." + m
+    for m in ("disks", "layout", "placement", "specs", "plane", "process_plane")
 }
 """What services may see of the spawner: specs, paths and the plane, not the hub's spawners."""
 
