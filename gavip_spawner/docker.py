@@ -6,7 +6,6 @@ engine that does not answer has ended nothing.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from docker.errors import APIError, DockerException
@@ -18,7 +17,8 @@ from gavip_api.errors import Unavailable
 from gavip_api.models import InstanceOptions
 
 from .containers import Containers, container_name, container_spec
-from .folders import make_ready
+from .disks import UserDisks
+from .folders import ready
 from .placement import InContainer, Placement
 from .server import GavipServer
 
@@ -58,6 +58,13 @@ class GavipSpawner(GavipServer, DockerSpawner):
         return made
 
     @property
+    def _disks(self) -> UserDisks:
+        made: UserDisks = UserDisks(parent=self)
+        if not made.state_dir:
+            made.state_dir = self.state_dir
+        return made
+
+    @property
     def placement(self) -> Placement:
         """Inside a container."""
         return InContainer()
@@ -81,10 +88,10 @@ class GavipSpawner(GavipServer, DockerSpawner):
         self._name_container()
         spec = self._spec(options)
         settings = self.containers.settings
-        await asyncio.to_thread(make_ready, spec, settings)
         self._to_create = container_spec(spec, settings)
         try:
-            ip, port = await DockerSpawner.start(self)
+            async with ready(spec, settings, self._disks):
+                ip, port = await DockerSpawner.start(self)
         except APIError as e:
             self.log.error("%s was not started: %s", self.object_name, e.explanation)
             raise Unavailable(

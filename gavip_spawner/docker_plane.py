@@ -29,11 +29,13 @@ from .containers import (
     LABEL_TIME,
     TIME_IS_UP,
     Containers,
+    ContainerSpec,
     container_name,
     container_spec,
 )
+from .disks import UserDisks
 from .engine import APIError, Endings, Engine, NoSuchObject, explanation
-from .folders import make_ready
+from .folders import ready
 from .plane import ExecutionPlane, ProcessPhase, ProcessStatus
 from .specs import LaunchSpec
 
@@ -56,7 +58,7 @@ class DockerPlane(ExecutionPlane):
     folder : Path
         ``StateLayout.plane``.
     parent : Configurable, optional
-        Whose configuration holds the options of :class:`Containers`.
+        Whose configuration holds the options of :class:`Containers` and :class:`UserDisks`.
     """
 
     def __init__(self, folder: Path, parent: Configurable | None = None) -> None:
@@ -65,6 +67,9 @@ class DockerPlane(ExecutionPlane):
         if not self._containers.state_dir:
             self._containers.state_dir = str(folder.parent)
         self._settings = self._containers.settings
+        self._disks = UserDisks(parent=parent)
+        if not self._disks.state_dir:
+            self._disks.state_dir = str(folder.parent)
         self._engine = Engine()
         self._endings = Endings(f"{LABEL_PLATFORM}={self._settings.platform}", LABEL_NAME)
         # create, start, stop and remove of one name never overlap
@@ -97,19 +102,22 @@ class DockerPlane(ExecutionPlane):
             if (folder / "exit.json").exists():
                 return
             built = container_spec(spec, self._settings)
-            await asyncio.to_thread(make_ready, spec, self._settings)
             await asyncio.to_thread(_write, folder / "created.json", {"labels": dict(spec.labels)})
-            try:
-                await self._engine.call(
-                    lambda client: client.create_container(
-                        **built.create, host_config=client.create_host_config(**built.host)
-                    )
+            async with ready(spec, self._settings, self._disks):
+                await self._create(spec.name, built)
+
+    async def _create(self, name: str, built: ContainerSpec) -> None:
+        try:
+            await self._engine.call(
+                lambda client: client.create_container(
+                    **built.create, host_config=client.create_host_config(**built.host)
                 )
-            except APIError as e:
-                # 409: it exists, which is what we want; its spec stands
-                if e.status_code != 409:
-                    log.error("%s was not created: %s", spec.name, explanation(e))
-                    raise _refused() from e
+            )
+        except APIError as e:
+            # 409: it exists, which is what we want; its spec stands
+            if e.status_code != 409:
+                log.error("%s was not created: %s", name, explanation(e))
+                raise _refused() from e
 
     async def start(self, name: str) -> ProcessStatus:
         """See :meth:`ExecutionPlane.start`."""

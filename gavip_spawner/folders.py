@@ -7,31 +7,45 @@ is left as it is.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from gavip_api.errors import Conflict, Unavailable
 
 from .containers import ContainerSettings
+from .disks import UserDisks
 from .placement import Owned
-from .specs import LaunchSpec
+from .specs import LABEL_OWNER, LaunchSpec
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def make_ready(spec: LaunchSpec, settings: ContainerSettings) -> None:
-    """Make everything that must exist before the container of `spec` does.
+@contextlib.asynccontextmanager
+async def ready(
+    spec: LaunchSpec, settings: ContainerSettings, disks: UserDisks
+) -> AsyncIterator[None]:
+    """Make everything that must exist before the container of `spec` does, and keep it there meanwhile.
+
+    The body creates and starts the container, which keeps its user's disks in use from then on.
 
     Raises
     ------
-    Conflict
-        If something else is in the way.
-    Unavailable
-        If the platform may not do that.
+    Conflict, LimitReached, Unavailable
+        As :func:`ensure_owned` and :meth:`gavip_spawner.disks.UserDisks.held`.
     """
-    ensure_owned(spec.owned, Path(settings.state), settings.uid, settings.gid)
+    held = disks.held(spec.labels[LABEL_OWNER])
+    await asyncio.to_thread(held.__enter__)
+    try:
+        await asyncio.to_thread(
+            ensure_owned, spec.owned, Path(settings.state), settings.uid, settings.gid
+        )
+        yield
+    finally:
+        await asyncio.to_thread(held.__exit__, None, None, None)
 
 
 def ensure_owned(owned: Iterable[Owned], root: Path, uid: int, gid: int) -> None:

@@ -127,6 +127,7 @@ class DockerBackend:
     async def _stop(self) -> int:
         from traitlets.config import Configurable
 
+        from gavip_spawner.disks import UserDisks
         from gavip_spawner.docker_plane import DockerPlane
         from gavip_spawner.plane import ProcessPhase
         from gavip_spawner.specs import LABEL_KIND
@@ -138,8 +139,11 @@ class DockerBackend:
         await asyncio.gather(
             *(plane.stop(s.name, grace=2) if s in jobs else plane.remove(s.name) for s in running)
         )
-        await self._host.clear()
         await plane.close()
+        await self._host.clear()
+        disks = UserDisks(config=self._config)
+        if disks.enabled and (busy := await asyncio.to_thread(disks.unmount_all)):
+            click.secho(f"Still in use: {', '.join(map(str, busy))}", fg="yellow")
         return len(jobs)
 
 

@@ -76,6 +76,8 @@ c.GavipServer.ledger_token = platform.spawner_token
 
 if platform.contained:
     c.Containers.subnet = platform.subnet
+    c.UserDisks.enabled = True
+    c.UserDisks.state_dir = platform.state
     c.Containers.gateway_url = platform.gateway_url
     c.Spawner.hub_connect_url = platform.gateway_url
 

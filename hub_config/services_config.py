@@ -32,6 +32,8 @@ if platform.contained:
     )
     c.Containers.state_dir = platform.state
     c.Containers.subnet = platform.subnet
+    c.UserDisks.enabled = True
+    c.UserDisks.state_dir = platform.state
     c.Containers.gateway_url = platform.gateway_url
     c.Gateway.bind_url = platform.gateway_url
     c.Gateway.hub_url = platform.hub_api.removesuffix("/hub/api")

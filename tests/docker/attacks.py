@@ -1,7 +1,7 @@
 """What hostile code tries from inside a container; sent in as text and run there, with nothing but Python's library.
 
-Each attempt returns what it gained, or raises. It prints one JSON line: for each attempt ``null`` where nothing was gained,
-else what was.
+Each attempt returns what it gained, or raises. The last line printed is JSON: for each attempt ``null`` where
+nothing was gained, else what was.
 """
 
 import ctypes
@@ -416,7 +416,7 @@ for name, function in ATTEMPTS.items():
             os.close(reader)
             try:
                 gained = function()
-            except BaseException as e:
+            except BaseException as e:  # noqa: BLE001 - whatever stopped it, it gained nothing
                 gained = None
                 print(f"{name}: {type(e).__name__}: {e}", file=sys.stderr)
             os.write(writer, json.dumps(gained, default=str).encode()[:4000])

@@ -1,6 +1,6 @@
 """Hostile code in real containers: what it reaches (nothing), and what it breaks (itself).
 
-Every container is the one that the platform's own builders describe for a job; the network and the host's filter are the
+Every container is the one that the platform's own builders describe for a job; network, filter and disks are the
 platform's. Listeners on this machine prove by positive controls that they would have been reached.
 """
 
@@ -30,6 +30,7 @@ from gavip_api.manifest import Permissions
 from gavip_api.models import ResourceAmount, UserProfile
 from gavip_api.slugs import new_id
 from gavip_spawner.containers import Containers
+from gavip_spawner.disks import UserDisks
 from gavip_spawner.docker_plane import DockerPlane
 from gavip_spawner.firewall import ensure_firewall, remove_firewall
 from gavip_spawner.layout import StateLayout
@@ -122,6 +123,9 @@ async def cell(client: APIClient, tmp_path: Path) -> AsyncIterator[Cell]:
     config.Containers.platform = PLATFORM
     config.Containers.subnet = SUBNET
     config.Containers.images = {"python": f"gavip/avi-light:{__version__}"}
+    config.UserDisks.enabled = True
+    config.UserDisks.quota = "128M"
+    config.UserDisks.home_quota = "64M"
     parent = Configurable(config=config)
     plane = DockerPlane(tmp_path / "plane", parent=parent)
     made = Cell(tmp_path, plane, Containers(parent=parent))
@@ -129,6 +133,8 @@ async def cell(client: APIClient, tmp_path: Path) -> AsyncIterator[Cell]:
     for name in made.names:
         await plane.remove(name)
     await plane.close()
+    disks = UserDisks(parent=parent, state_dir=str(tmp_path))
+    assert await asyncio.to_thread(disks.unmount_all) == []
 
 
 @dataclass
@@ -332,7 +338,8 @@ for _ in range(32):
     if os.fork() == 0:
         break
 while True:
-    os.stat("/"); os.getppid(); os.close(os.open("/tmp/x", os.O_CREAT | os.O_WRONLY)); os.unlink("/tmp/x") if os.path.exists("/tmp/x") else None
+    os.stat("/"); os.getppid(); os.close(os.open(f"/tmp/{os.getpid()}", os.O_CREAT | os.O_WRONLY))
+    os.unlink(f"/tmp/{os.getpid()}")
 """
 
 

@@ -72,7 +72,7 @@ def spec(
         cwd=USER_SPACE,
         amount=ResourceAmount(memory=memory, cpu=1),
         time_limit=time_limit,
-        labels={"gavip.kind": "test", "n": name},
+        labels={"gavip.kind": "test", "gavip.owner": "alice", "n": name},
         mounts=(Mount(str(own), USER_SPACE, read_only=False),),
         owned=(Owned(str(own), user=True, mode=0o755),),
         image="python",

@@ -99,7 +99,9 @@ def test_every_state_leads_to_a_mounted_disk(facts: Facts) -> None:
         facts = after(facts, step)
     assert facts.layers == 1
     assert facts.size == BIGGER
-    assert not (facts.half or facts.staged or facts.old)
+    assert not facts.half
+    assert not facts.staged
+    assert not facts.old
 
 
 def test_files_are_never_hidden_below_a_mount() -> None:
