@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,6 +84,7 @@ class RunningPlatform:
     archive: str = ""
     port: int = field(default_factory=free_port)
     passwords: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
     ready_after: float = 0.0
     process: subprocess.Popen[bytes] | None = None
 
@@ -111,7 +112,11 @@ class RunningPlatform:
             argv += ["--archive", self.archive]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*argv, *options], stdout=output, stderr=subprocess.STDOUT, cwd=ROOT
+                [*argv, *options],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=os.environ | self.environment,
             )
         while "Stop with Ctrl-C" not in (text := self.output.read_text(errors="replace")):
             assert self.process.poll() is None, (
@@ -149,6 +154,7 @@ def running_platform(
     archive: str = "",
     database: Path | None = None,
     options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningPlatform]:
     """Start a platform with `examples` published; stop it afterwards."""
     state = folder / "state"
@@ -163,7 +169,9 @@ def running_platform(
             if part.is_file():
                 os.link(part, state / "archive" / part.name)
         (state / "archive" / "downloads").symlink_to(ARCHIVE_CACHE / "downloads")
-    platform = RunningPlatform(state=state, examples=chosen, archive=archive)
+    platform = RunningPlatform(
+        state=state, examples=chosen, archive=archive, environment=dict(environment or {})
+    )
     platform.start(*options)
     try:
         yield platform
