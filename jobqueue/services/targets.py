@@ -16,14 +16,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gavip_api.addresses import Network, all_may_be_called, covers
 from gavip_api.errors import InvalidInput
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
 _PORTS = {"https": 443, "http": 80}
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class TargetRefused(Exception):
@@ -57,11 +55,7 @@ class Target:
 
     def covers(self, scheme: str, host: str, port: int) -> bool:
         """Whether a URL with these parts goes to this target."""
-        if (scheme, port) != (self.scheme, self.port):
-            return False
-        if self.host.startswith("*."):
-            return host.endswith(self.host[1:]) and host != self.host[2:]
-        return host == self.host
+        return (scheme, port) == (self.scheme, self.port) and covers(self.host, host)
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -148,19 +142,6 @@ class Targets:
             raise TargetRefused(f"{host} cannot be resolved: {e.strerror or e}.") from None
         if not found:
             raise TargetRefused(f"{host} has no address.")
-        for text in found:
-            if not self._may(ipaddress.ip_address(text.partition("%")[0])):
-                raise TargetRefused(f"{host} is at an address that is not public.")
+        if not all_may_be_called(found, self._networks):
+            raise TargetRefused(f"{host} is at an address that is not public.")
         return found[0]
-
-    def _may(self, address: Address) -> bool:
-        if any(address.version == n.version and address in n for n in self._networks):
-            return True
-        if isinstance(address, ipaddress.IPv6Address):
-            # an IPv4 address in IPv6 clothing is judged by what it leads to
-            inner = address.ipv4_mapped or address.sixtofour
-            if inner is None and address in _NAT64:
-                inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-            if inner is not None:
-                return self._may(inner)
-        return address.is_global and not address.is_multicast
