@@ -1,0 +1,19 @@
+# Runs in the layer that installed the packages: takes out what nobody runs, makes what cannot be made later.
+set -eu
+packages=$(/opt/gavip/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+# tests of packages that import nothing from their own; astropy.tests, numpy.testing and the like are libraries and stay
+for name in astropy/* astroML astroquery bokeh dask distributed matplotlib mpl_toolkits networkx numba numexpr numpy \
+    pandas patsy psutil pyarrow pyerfa pyvo pywt scipy seaborn skimage sklearn statsmodels sqlalchemy tornado zmq; do
+    for folder in $packages/$name; do
+        [ "$folder" = "$packages/astropy/tests" ] && continue
+        [ -d "$folder" ] && find "$folder" -depth -type d -name tests -exec rm -r {} +
+    done
+done
+find /opt/gavip -name '*.pdb' -delete
+
+# fonts: matplotlib looks through them once per HOME, which here means in every container
+[ -e "$packages/gavip_caches.pth" ] || cp /usr/share/gavip/start/gavip_caches.* "$packages/"
+if [ -d "$packages/matplotlib" ] && [ ! -d /usr/share/gavip/matplotlib ]; then
+    MPLCONFIGDIR=/usr/share/gavip/matplotlib MPLBACKEND=agg /opt/gavip/bin/python -c 'import matplotlib.font_manager'
+fi
