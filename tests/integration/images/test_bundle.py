@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 SCRIPT = (Path(__file__).parent / "bundle.py").read_text()
 
 LIGHT = {
-    "avi": "import avi; assert avi.parameters",
+    "avi": "import avi; assert avi.param and avi.pipeline and avi.connectors",
     "astropy": """
 import io
 from astropy.io import fits
