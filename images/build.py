@@ -180,6 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Failed as e:
         print(f"\n{e}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nStopped. What is built stays; the next call goes on from there.", file=sys.stderr)
+        return 130
     return 0
 
 

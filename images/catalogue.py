@@ -62,7 +62,7 @@ IMAGES = {
         Image("deps-java", "debian", "deps-python", packages="default-jdk-headless"),
         Image("deps-fortran", "debian", "deps-python", packages="gfortran gcc libc6-dev libpython3-dev"),
         Image("deps-lab", "deps", "deps-light", lock="lab"),
-        Image("deps-hub", "deps", "deps-light", lock="hub"),
+        Image("deps-hub", "deps", "base", lock="hub"),
         Image("deps-system", "debian", "deps-hub", packages=PLATFORM_PACKAGES),
         Image("deps-proxy", "proxy", "deps-system"),
         Image("avi-light", "app", "deps-light"),

@@ -10,10 +10,16 @@ for name in astropy/* astroML astroquery bokeh dask distributed matplotlib mpl_t
         [ -d "$folder" ] && find "$folder" -depth -type d -name tests -exec rm -r {} +
     done
 done
-find /opt/gavip -name '*.pdb' -delete
+# for debuggers of browsers
+find /opt/gavip/share "$packages" -name '*.map' -delete
+# pages of the hub, which no server of user code shows; the platform's own image has Node beside them
+[ -e /opt/gavip/bin/node ] || rm -rf /opt/gavip/share/jupyterhub/static
 
 # fonts: matplotlib looks through them once per HOME, which here means in every container
-[ -e "$packages/gavip_caches.pth" ] || cp /usr/share/gavip/start/gavip_caches.* "$packages/"
+if [ ! -e "$packages/gavip_caches.pth" ]; then
+    cp /usr/share/gavip/start/gavip_caches.* "$packages/"
+    /opt/gavip/bin/python -m compileall -q "$packages/gavip_caches.py"
+fi
 if [ -d "$packages/matplotlib" ] && [ ! -d /usr/share/gavip/matplotlib ]; then
     MPLCONFIGDIR=/usr/share/gavip/matplotlib MPLBACKEND=agg /opt/gavip/bin/python -c 'import matplotlib.font_manager'
 fi

@@ -35,11 +35,13 @@ assert abs(SkyCoord(56.75, 24.12, unit="deg").galactic.b.deg + 23.5) < 0.1
     "ipywidgets": "import ipywidgets; assert ipywidgets.IntSlider(7).value == 7",
     "matplotlib": """
 import io, warnings
-warnings.simplefilter("error")
-import matplotlib.pyplot as plt
-plt.plot([1, 2]); plt.title("Gaia")
-file = io.BytesIO()
-plt.savefig(file, format="png")
+with warnings.catch_warnings():
+    # what it says when it cannot keep its list of fonts
+    warnings.simplefilter("error", UserWarning)
+    import matplotlib.pyplot as plt
+    plt.plot([1, 2]); plt.title("Gaia")
+    file = io.BytesIO()
+    plt.savefig(file, format="png")
 assert file.getvalue().startswith(b"\\x89PNG")
 """,
     "numpy": "import numpy as np; assert np.linalg.det(np.eye(3)) == 1",
@@ -80,7 +82,7 @@ from distributed import Client
 with Client(processes=False, n_workers=1, dashboard_address=None) as client:
     assert client.submit(lambda x: x + 1, 1).result(timeout=60) == 2
 """,
-    "ipyaladin": "import ipyaladin; assert ipyaladin.Aladin(target='M45').fov",
+    "ipyaladin": "import ipyaladin; assert ipyaladin.Aladin(target='56.75 24.12').target.ra.deg == 56.75",
     "jinja2": "import jinja2; assert jinja2.Template('{{ a }}').render(a=1) == '1'",
     "lxml": "from lxml import etree; assert etree.fromstring('<a><b/></a>').find('b') is not None",
     "meson": """

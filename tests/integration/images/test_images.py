@@ -61,12 +61,11 @@ def test_only_scratch_is_writable_even_without_a_read_only_root(name: str) -> No
     argv = ["find", "/", "-xdev", "-writable", "-not", "-type", "l", "-print"]
     done = run(name, argv, options=["--read-only=false", "--entrypoint", ""])
     found = {line for line in done.stdout.splitlines() if not line.startswith("/dev")}
-    assert found <= {"/run/lock", "/var/tmp", "/run/shm"}
+    assert found <= {"/home/avi", "/tmp", "/run/lock", "/var/tmp"}
 
 
 PYC = """
 import importlib, sys
-before = set(sys.modules)
 for name in sys.argv[1].split(","):
     importlib.import_module(name)
 """
@@ -92,7 +91,8 @@ def test_python_compiles_nothing_at_run_time(name: str, modules: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     told = done.stderr.splitlines()
     assert sum(" matches /" in line for line in told) > 100
-    assert [line for line in told if line.startswith("# code object from '/")] == []
+    # a compiled file is quoted, a source is not (importlib._bootstrap_external.SourceLoader.get_code)
+    assert [line for line in told if line.startswith("# code object from /")] == []
     assert [line for line in told if re.match("# (wrote|could not create)", line)] == []
 
 
