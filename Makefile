@@ -6,7 +6,7 @@ EXTRA := $(if $(filter docker,$(BACKEND)),server,embedded)
 VENV := .gavip/venv/bin
 export GAVIP_STATE ?= $(CURDIR)/.gavip/state
 
-.PHONY: help run test soak lint format bench docs clean
+.PHONY: help run test soak lint format bench images locks docs clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,6 +39,14 @@ format:  ## format Python and TypeScript
 bench:  ## run the benchmarks and print their tables
 	@$(PYTHON) hub_config/bootstrap.py --extra test
 	@for script in tests/bench/*/bench_*.py; do echo "== $$script"; $(VENV)/python $$script || exit 1; done
+
+images:  ## build the container images that changed (NAMES="avi-python", BASE_IMAGE=debian@sha256:…)
+	@$(PYTHON) hub_config/bootstrap.py --extra images
+	@$(VENV)/python -m images.build $(NAMES)
+
+locks:  ## resolve the versions of what goes into the images anew (NAMES="python lab")
+	@$(PYTHON) hub_config/bootstrap.py --extra images
+	@$(VENV)/python -m images.lock $(NAMES)
 
 docs:  ## build the documentation, warnings as errors
 	@$(PYTHON) hub_config/bootstrap.py --extra docs

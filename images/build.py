@@ -1,216 +1,75 @@
-"""Build the platform's images: ``python images/build.py [NAME …]``, or ``make images``.
+"""Build the platform's images: ``make images``, or ``python -m images.build [NAME …]``.
 
-Owns the order of the images and when one is built again: each carries a digest of everything it is
-made from (its Dockerfile, its files, its parent's digest), and one whose digest is there is left alone.
-Invariants: the root is named by digest or image ID or made here, never by a tag that may move; nothing
-of the machine that builds stays in an image but its certificate authorities.
-
-It speaks to the engine through its command line: only ``gavip_spawner`` knows the library.
+Owns when an image is built again: each carries a digest of everything it is made from, and one whose
+digest is there is left alone. Invariants: the root is named by digest or image ID or made here, never
+by a tag that may move; nothing of the machine that builds stays in an image but its certificate
+authorities; an image in use has a bill of materials.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import re
 import shutil
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-LABEL = "org.gavip.inputs"
-DEBIAN = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
-ROOT_PACKAGES = "ca-certificates,python3,python3-venv,tini"
-_PINNED = re.compile(r"(?:.+@)?sha256:[0-9a-f]{64}\Z|[0-9a-f]{12,64}\Z")
-# what GAVIP's wheel is made from
-SOURCES = (
-    "setup.cfg", "pyproject.toml", "MANIFEST.in", "gavip_*", "jobqueue", "avi", "avi_kernelspec",
-    "hub_config", "voila_templates",
+from .catalogue import (
+    FINAL,
+    HERE,
+    IMAGES,
+    ROOT,
+    Failed,
+    Image,
+    chain,
+    checked_base,
+    example_files,
+    inputs,
+    source_files,
+    stale,
+    version,
 )  # fmt: skip
+from .engine import LABEL, digests, docker
+from .root import make_root
 
-
-class Failed(Exception):
-    """Building cannot go on; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Image:
-    """One image.
-
-    Parameters
-    ----------
-    name : str
-        Tagged ``gavip/<name>``.
-    kind : str
-        Folder of its Dockerfile.
-    parent : str
-        Image it is made from; empty for the root.
-    lock : str
-        Name of the lock file, for kind ``deps``.
-    packages : str
-        Debian packages, for kind ``debian``.
-    """
-
-    name: str
-    kind: str
-    parent: str = ""
-    lock: str = ""
-    packages: str = ""
-
-
-IMAGES = {
-    image.name: image
-    for image in (
-        Image("base", "base"),
-        Image("deps-light", "deps", "base", lock="light"),
-        Image("deps-python", "deps", "deps-light", lock="python"),
-        Image("deps-java", "debian", "deps-python", packages="openjdk-17-jdk-headless"),
-        Image("deps-fortran", "debian", "deps-python", packages="gfortran gcc python3-dev"),
-        Image("deps-lab", "deps", "deps-light", lock="lab"),
-        Image("avi-light", "app", "deps-light"),
-        Image("avi-python", "app", "deps-python"),
-        Image("avi-java", "app", "deps-java"),
-        Image("avi-fortran", "app", "deps-fortran"),
-        Image("avi-lab", "app", "deps-lab"),
-    )
+SBOMS = HERE / "sbom"
+UPSTREAM = {
+    "org.opencontainers.image.vendor": "GAVIP",
+    "org.opencontainers.image.licenses": "BSD-3-Clause",
 }
 
 
-def docker(*argv: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run the engine's command line; its output is ours unless captured."""
-    environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
-    try:
-        return subprocess.run(  # type: ignore[call-overload, no-any-return]
-            ["docker", *argv], check=True, text=True, env=environment, **options
-        )
-    except FileNotFoundError:
-        raise Failed("Docker is not installed. On Debian: apt-get install docker.io") from None
-    except subprocess.CalledProcessError as e:
-        raise Failed(
-            f"`docker {argv[0]}` failed (exit code {e.returncode}).\n{e.stderr or ''}"
-        ) from None
+def copied(files: Sequence[Path], folder: Path) -> None:
+    """Copy files of the clone below `folder`, each to its own place."""
+    for file in files:
+        target = folder / file.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
 
 
-def built(reference: str) -> str | None:
-    """Return the digest of inputs of an image that the engine has, or None."""
-    asked = subprocess.run(
-        ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", reference],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if asked.returncode:
-        return None
-    labels = json.loads(asked.stdout) or {}
-    return str(labels.get(LABEL, ""))
-
-
-def digest(paths: Iterable[Path], *texts: str) -> str:
-    """Return one digest of files (names and content) and texts."""
-    total = hashlib.sha256()
-    for path in sorted(paths):
-        total.update(f"{path.relative_to(ROOT)}\0".encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
-    for text in texts:
-        total.update(f"\0{text}".encode())
-    return total.hexdigest()
-
-
-def source_files() -> list[Path]:
-    """Return the files that GAVIP's wheel is made from."""
-    found: list[Path] = []
-    for pattern in SOURCES:
-        for top in ROOT.glob(pattern):
-            found += [top] if top.is_file() else [p for p in top.rglob("*") if p.is_file()]
-    return [p for p in found if "__pycache__" not in p.parts and ".egg-info" not in str(p)]
-
-
-def inputs(image: Image, base_image: str) -> str:
-    """Return the digest of everything `image` is made from."""
-    files = [p for p in (HERE / image.kind).rglob("*") if p.is_file()]
-    if image.lock:
-        files.append(HERE / "locks" / f"{image.lock}.lock")
-    if image.kind == "app":
-        files += source_files()
-    parent = inputs(IMAGES[image.parent], base_image) if image.parent else base_image
-    return digest(files, parent, image.packages)
-
-
-def make_root(folder: Path) -> str:
-    """Make a Debian root and return its image ID: for places that reach no registry.
-
-    Raises
-    ------
-    Failed
-        If that is not possible here.
-    """
-    if os.geteuid() or not shutil.which("debootstrap"):
-        raise Failed(
-            "No base image was given, and making one takes root and debootstrap.\n"
-            "Either: make images BASE_IMAGE=debian@sha256:… (Debian 12 with python3, python3-venv and tini)\n"
-            "or, as root: apt-get install debootstrap && make images"
-        )
-    reference = (
-        f"gavip/root:{hashlib.sha256(f'{DEBIAN} {ROOT_PACKAGES}'.encode()).hexdigest()[:12]}"
-    )
-    if built(reference) is None:
-        target = folder / "root"
-        log = folder / "debootstrap.log"
-        with log.open("wb") as output:
-            made = subprocess.run(
-                ["debootstrap", "--variant=minbase", f"--include={ROOT_PACKAGES}", DEBIAN,
-                 str(target), MIRROR],
-                stdout=output, stderr=subprocess.STDOUT, check=False,
-            )  # fmt: skip
-        if made.returncode:
-            raise Failed("debootstrap failed:\n" + "\n".join(log.read_text().splitlines()[-8:]))
-        for path in ("var/cache/apt/archives", "var/lib/apt/lists"):
-            shutil.rmtree(target / path, ignore_errors=True)
-        tar = subprocess.Popen(["tar", "-C", str(target), "-c", "."], stdout=subprocess.PIPE)
-        docker("import", "-", reference, stdin=tar.stdout, stdout=subprocess.DEVNULL)
-        if tar.wait():
-            raise Failed("The Debian root could not be packed.")
-    asked = docker("image", "inspect", "--format", "{{.Id}}", reference, capture_output=True)
-    return asked.stdout.strip()
-
-
-def checked_base(reference: str) -> str:
-    """Return `reference` when it cannot come to mean another image.
-
-    Raises
-    ------
-    Failed
-        If it is a tag.
-    """
-    if not _PINNED.match(reference):
-        raise Failed(
-            f"BASE_IMAGE={reference} is a tag, which may mean another image tomorrow.\n"
-            "Name it by digest: docker image inspect --format '{{index .RepoDigests 0}}' "
-            + reference
-        )
-    return reference
-
-
-def wheel(folder: Path) -> None:
-    """Build GAVIP's wheel into `folder`."""
-    made = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def wheel(folder: Path) -> Path:
+    """Build GAVIP's wheel into `folder` and return its path."""
+    with tempfile.TemporaryDirectory() as scratch:
+        # a copy: setuptools leaves folders in the clone and takes up what it left there before
+        copied(source_files(), Path(scratch))
+        made = subprocess.run(
+            [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), scratch],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
     if made.returncode:
         raise Failed(f"GAVIP's wheel could not be built:\n{made.stderr[-2000:]}")
+    (found,) = folder.glob("gavip-*.whl")
+    return found
 
 
 def certificates() -> bytes:
-    """Return the certificate authorities this machine trusts."""
+    """Return the certificate authorities that this machine trusts; empty if it names none."""
     file = os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile
     return Path(file).read_bytes() if file and Path(file).exists() else b""
 
@@ -224,60 +83,81 @@ def build(image: Image, tag: str, base_image: str, wheels: Path) -> None:
             (folder / "ca.crt").write_bytes(certificates())
         if image.lock:
             shutil.copy(HERE / "locks" / f"{image.lock}.lock", folder / "requirements.lock")
-        if image.kind == "app":
-            if not list(wheels.glob("*.whl")):
-                wheel(wheels)
-            for file in wheels.glob("*.whl"):
-                shutil.copy(file, folder)
+        if image.kind in {"app", "platform"}:
+            found = list(wheels.glob("*.whl")) or [wheel(wheels)]
+            shutil.copy(found[0], folder)
+        if image.kind == "platform":
+            copied(example_files(), folder)
         arguments = {
             "BASE_IMAGE": base_image,
             "PARENT": f"gavip/{image.parent}:{tag}",
             "PACKAGES": image.packages,
         }
-        used = {
-            k: v for k, v in arguments.items() if f"ARG {k}" in (folder / "Dockerfile").read_text()
+        recipe = (folder / "Dockerfile").read_text()
+        used = {k: v for k, v in arguments.items() if f"ARG {k}\n" in recipe}
+        labels = UPSTREAM | {
+            LABEL: inputs(image, base_image),
+            "org.opencontainers.image.version": tag,
+            "org.opencontainers.image.title": image.name,
         }
         options = [part for k, v in used.items() for part in ("--build-arg", f"{k}={v}")]
+        options += [part for k, v in labels.items() for part in ("--label", f"{k}={v}")]
         docker(
-            "build", "--quiet", "--tag", f"gavip/{image.name}:{tag}",
-            "--label", f"{LABEL}={inputs(image, base_image)}",
-            "--label", f"org.opencontainers.image.version={tag}",
-            "--label", "org.opencontainers.image.title=" + image.name,
-            *options, str(folder),
+            "build", "--quiet", "--force-rm", "--tag", f"gavip/{image.name}:{tag}", *options, str(folder),
             capture_output=True,
         )  # fmt: skip
 
 
-def chain(names: Iterable[str]) -> list[Image]:
-    """Return images with their parents, parents first."""
-    found: dict[str, Image] = {}
+def bill(name: str) -> Path:
+    """Return where the bill of materials of an image is kept."""
+    return SBOMS / f"{name}.cdx.json"
 
-    def add(name: str) -> None:
-        image = IMAGES[name]
-        if image.parent:
-            add(image.parent)
-        found.setdefault(name, image)
 
+def billed(name: str) -> str:
+    """Return the digest of inputs of the image that the kept bill is of; empty if there is none."""
+    try:
+        component = json.loads(bill(name).read_text())["metadata"]["component"]
+        properties = {p["name"]: p["value"] for p in component["properties"]}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        # not there or not whole: it is written again
+        return ""
+    return str(properties.get(LABEL, ""))
+
+
+def _timed(what: str, begun: float) -> None:
+    print(f"  ✓ {what} ({time.monotonic() - begun:.0f} s)", flush=True)
+
+
+def bring_up_to_date(names: Sequence[str], base_image: str, scratch: Path) -> None:
+    """Build what is not as the clone says, and write the bills of materials that are missing."""
+    tag = version()
+    concerned = chain(names)
+    wanted = {image.name: inputs(image, base_image) for image in concerned}
+    tagged = digests(f"gavip/{image.name}:{tag}" for image in concerned)
+    present = {name: tagged.get(f"gavip/{name}:{tag}", "") for name in wanted}
+    needed = stale(names, present, wanted)
+    wheels = scratch / "wheels"
+    wheels.mkdir()
+    for image in needed:
+        begun = time.monotonic()
+        print(f"  … gavip/{image.name}:{tag}", flush=True)
+        build(image, tag, base_image, wheels)
+        _timed(f"gavip/{image.name}:{tag}", begun)
     for name in names:
-        add(name)
-    return list(found.values())
+        if billed(name) != wanted[name] and name in FINAL:
+            # only here: importing it takes longer than all else when nothing is to be done
+            from .sbom import write
+
+            write(name, f"gavip/{name}:{tag}", bill(name))
+        if IMAGES[name] not in needed:
+            print(f"  ✓ gavip/{name}:{tag} is up to date", flush=True)
 
 
-def version() -> str:
-    """Return GAVIP's version without importing it."""
-    text = (ROOT / "gavip_api" / "__init__.py").read_text()
-    found = re.search(r'__version__ = "([^"]+)"', text)
-    if found is None:
-        raise Failed("gavip_api has no version")
-    return found[1]
-
-
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Build what is named, and say how long each took."""
-    parser = argparse.ArgumentParser(description="Build GAVIP's images.")
-    choices = [name for name in IMAGES if not name.startswith("deps-")]
+    parser = argparse.ArgumentParser(prog="images.build", description="Build GAVIP's images.")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which: {', '.join(choices)}; default: all"
+        "names", nargs="*", metavar="NAME", help=f"which: {', '.join(FINAL)}; default: all"
     )
     parser.add_argument(
         "--base-image", default=os.environ.get("BASE_IMAGE", ""),
@@ -286,31 +166,23 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     unknown = set(options.names) - set(IMAGES)
     if unknown:
-        parser.error(f"no such image: {', '.join(sorted(unknown))}")
-    tag = version()
+        parser.error(f"no such image: {', '.join(sorted(unknown))} (there are {', '.join(FINAL)})")
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            begun = time.monotonic()
             if options.base_image:
                 base_image = checked_base(options.base_image)
             else:
-                print("  … Debian root", flush=True)
-                base_image = make_root(Path(scratch))
-                print(f"  ✓ Debian root ({time.monotonic() - begun:.0f} s)", flush=True)
-            wheels = Path(scratch) / "wheels"
-            wheels.mkdir()
-            for image in chain(options.names or choices):
-                reference = f"gavip/{image.name}:{tag}"
-                if built(reference) == inputs(image, base_image):
-                    print(f"  ✓ {reference} is up to date", flush=True)
-                    continue
                 begun = time.monotonic()
-                print(f"  … {reference}", flush=True)
-                build(image, tag, base_image, wheels)
-                print(f"  ✓ {reference} ({time.monotonic() - begun:.0f} s)", flush=True)
+                base_image = make_root(Path(scratch))
+                if time.monotonic() - begun > 1:
+                    _timed("Debian root", begun)
+            bring_up_to_date(options.names or FINAL, base_image, Path(scratch))
     except Failed as e:
         print(f"\n{e}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nStopped. What is built stays; the next call goes on from there.", file=sys.stderr)
+        return 130
     return 0
 
 
