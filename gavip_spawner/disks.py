@@ -28,6 +28,7 @@ from . import disk_work as work
 from . import volumes as plan
 from .disk_tools import Tools, device_number, open_folder, probe
 from .layout import StateLayout
+from .volumes import LOST_AND_FOUND as LOST_AND_FOUND
 from .volumes import Kind, Step, Volume
 
 log = logging.getLogger("gavip.disks")
