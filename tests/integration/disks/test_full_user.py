@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
+from jupyter_client import BlockingKernelClient
 
 from gavip_api.errors import LimitReached
+from gavip_api.models import ResourceAmount
 from gavip_spawner.disks import UserDisks
 from gavip_spawner.folders import ensure_owned
-from gavip_spawner.placement import Owned
+from gavip_spawner.placement import InContainer, Owned
+from gavip_spawner.specs import notebook_spec
 from gavip_spawner.volumes import Kind
 
-from .conftest import MIB, USER, as_user
+from .conftest import AS_USER, MIB, USER, as_user
 
 pytestmark = pytest.mark.disks
 
@@ -57,8 +67,8 @@ def handed_over(disks: UserDisks, user: str) -> Path:
     return disks.layout.userspace(user)
 
 
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -151,3 +161,134 @@ def test_no_set_user_id_and_no_devices(disks: UserDisks) -> None:
     os.chmod(folder / "device", 0o666)
     done = as_user("import sys; open(sys.argv[1] + '/device', 'w')", folder)
     assert "Permission denied" in done.stderr
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Knows one token, alice's."""
+
+    def do_GET(self) -> None:
+        body = json.dumps(
+            {"kind": "user", "name": "alice", "scopes": ["access:servers"], "groups": []}
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - likewise
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/hub/api"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def lab(disks: UserDisks, hub: str, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A JupyterLab as its spec says, whose user has filled the user-space and the HOME before it ever started."""
+    disks.ensure("alice")
+    userspace, home = handed_over(disks, "alice"), disks.layout.home("alice")
+    for folder in (userspace, home):
+        assert as_user(FILL_INODES, folder).returncode == 0
+        assert as_user(FILL_BYTES.replace('"fill"', '"n0"'), folder).returncode == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/user/alice/"
+    spec = notebook_spec(
+        disks.layout,
+        name="alice.1",
+        user="alice",
+        amount=ResourceAmount(memory=1 << 30, cpu=1),
+        argv=(sys.executable, "-m", "jupyterhub.singleuser"),
+        hub_environment={
+            "JUPYTERHUB_API_TOKEN": "t",
+            "JUPYTERHUB_API_URL": hub,
+            "JUPYTERHUB_SERVICE_URL": url,
+            "JUPYTERHUB_SERVICE_PREFIX": "/user/alice/",
+            "JUPYTERHUB_USER": "alice",
+            "JUPYTERHUB_CLIENT_ID": "alice",
+            "JUPYTERHUB_BASE_URL": "/",
+            "JUPYTERHUB_OAUTH_SCOPES": "[]",
+            "JUPYTERHUB_OAUTH_ACCESS_SCOPES": '["access:servers"]',
+            "JUPYTERHUB_OAUTH_CALLBACK_URL": "/user/alice/oauth_callback",
+        },
+        archive_url="",
+        placement=InContainer(),
+        platform={},
+    )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    scratch.chmod(0o1777)
+    seen = {"/home/avi": str(home), "/userspace": str(userspace), "/tmp": str(scratch)}
+    environment = {"PATH": os.environ["PATH"]} | dict(spec.environment)
+    for name, value in environment.items():
+        for target, source in seen.items():
+            if value == target or value.startswith(f"{target}/"):
+                environment[name] = source + value.removeprefix(target)
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(
+            [*AS_USER, *spec.argv], env=environment, cwd=userspace, stdout=log, stderr=log
+        )
+    headers = {"Authorization": "token t"}
+    try:
+        with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
+
+            def answers() -> bool:
+                assert process.poll() is None, (tmp_path / "log").read_text()[-4000:]
+                try:
+                    return client.get("api/status").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            until(answers, seconds=120)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def computes(connection: Path) -> bool:
+    client = BlockingKernelClient(connection_file=str(connection))
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        reply = client.execute_interactive("assert 6 * 7 == 42", timeout=60)
+    finally:
+        client.stop_channels()
+    return bool(reply["content"]["status"] == "ok")
+
+
+def test_lab_starts_and_cleans_up(lab: httpx.Client, disks: UserDisks, tmp_path: Path) -> None:
+    assert lab.get("lab").status_code == 200
+    kernel = lab.post("api/kernels", json={"name": "python3"})
+    assert kernel.status_code == 201, kernel.text
+    connection = tmp_path / "scratch" / "jupyter-runtime" / f"kernel-{kernel.json()['id']}.json"
+    assert computes(connection)
+    assert lab.post("api/terminals").status_code == 200
+    listed = lab.get("api/contents/").json()["content"]
+    assert len(listed) > 1900
+    assert "lost+found" not in {entry["name"] for entry in listed}
+    assert lab.put("api/contents/new.txt", json=TEXT).status_code == 500
+    before = disks.usage("alice")
+    assert before is not None
+    # Jupyter keeps a checkpoint of what it saves, in a folder of its own
+    for i in range(5):
+        assert lab.delete(f"api/contents/n{i}").status_code == 204
+    after = disks.usage("alice")
+    assert after is not None
+    assert before.used - after.used > 40 * MIB, "not into a trash on the same disk"
+    assert lab.put("api/contents/new.txt", json=TEXT).status_code == 201
+
+
+TEXT = {"type": "file", "format": "text", "content": "new"}
