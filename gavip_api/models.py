@@ -456,6 +456,29 @@ class FileEntry(Model):
     kind: Literal["file", "folder", "other"]
     size: int = 0
     modified: datetime
+    deletable: bool = Field(default=True, description="false for what the platform made")
+
+
+class UserSpaceUsage(Model):
+    """How much of a user-space is used."""
+
+    used: int = Field(description="bytes on disk")
+    limit: int | None = Field(default=None, description="bytes; none where nothing limits them")
+    entries: int = Field(description="files, folders and links")
+    entries_limit: int | None = None
+    complete: bool = Field(
+        default=True, description="false when there is more than was counted in the time allowed"
+    )
+    level: Literal["normal", "warning", "full"] = Field(
+        default="normal", description="`warning` from 80 % on, of bytes or entries"
+    )
+
+
+class Deletion(Model):
+    """How far a deletion came."""
+
+    removed: int = Field(description="entries that this call removed")
+    done: bool = Field(description="false when there is more to delete: ask again")
 
 
 class FolderListing(Model):

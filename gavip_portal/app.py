@@ -18,6 +18,7 @@ from gavip_api import __version__
 from gavip_api.errors import GavipError, InvalidInput
 from gavip_api.models import ResourceAmount
 from gavip_api.resources import memory_bytes
+from gavip_spawner.disks import UserDisks
 from gavip_spawner.layout import StateLayout
 from gavip_web import tasks
 from gavip_web.application import ServiceApp
@@ -177,12 +178,17 @@ class PortalApp(ServiceApp):
             instances=self.instances,
             jobs=jobs,
             schedules=Schedules(jobs, self.jobqueue),
-            userspaces=UserSpaces(layout.userspace),
+            userspaces=UserSpaces(layout.userspace, self._disks()),
             static_root=STATIC,
         )
         self.page_templates = Pages(self.base_url, self.hub_public_url, Assets())
         await seed(Publisher(self.database, layout), self.example_folders)
         self._reconciler = asyncio.ensure_future(self._reconcile_for_ever())
+
+    def _disks(self) -> UserDisks:
+        disks = UserDisks(parent=self)
+        disks.state_dir = disks.state_dir or self.state_dir
+        return disks
 
     async def _reconcile_for_ever(self) -> None:
         while True:
@@ -273,5 +279,6 @@ def make_api() -> Api:
     api.add("/queue", api_jobs.QueueHandler)
     api.add("/pools/me", api_jobs.PoolHandler)
     api.add("/files", api_files.FilesHandler)
+    api.add("/files/usage", api_files.UsageHandler)
     api.add("/files/content", api_files.ContentHandler)
     return api

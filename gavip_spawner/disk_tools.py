@@ -43,10 +43,10 @@ def device_number(about: os.stat_result) -> tuple[int, str]:
 
 
 def probe(image: Path) -> int | None:
-    """Return the size of the file system in an image, None when there is none."""
+    """Return the size of the file system in an image: 0 when it has none, None when there is no image."""
     try:
         with open(image, "rb") as file:
-            return plan.filesystem_bytes(file.read(plan.SUPERBLOCK_END))
+            return plan.filesystem_bytes(file.read(plan.SUPERBLOCK_END)) or 0
     except FileNotFoundError:
         return None
 
@@ -189,7 +189,7 @@ def _content(target: Path) -> tuple[bool, bool]:
 
 def _explained(argv: tuple[str, ...], said: str) -> Unavailable:
     program = argv[0]
-    if "loop device" in said or ("/dev/loop" in said and "No such file" in said):
+    if program == "mount" and ("loop device" in said or not os.path.exists("/dev/loop-control")):
         return Unavailable(
             "There is no free loop device for a user's disk.",
             hint="Operators: load the kernel module `loop` (its max_loop may be too small) and show the platform's"

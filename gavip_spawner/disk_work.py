@@ -48,10 +48,11 @@ def make(volume: Volume, tools: Tools, bytes_per_inode: int) -> None:
         tools.mount(volume.half, volume.staging)
         try:
             with open_folder(volume.staging) as root:
-                os.rmdir("lost+found", dir_fd=root)
                 _dress_root(volume, root, before)
                 if before is not None:
                     moving.copy(before, root)
+            # a check must find it even on a full disk, so nobody may remove it from a HOME of theirs
+            tools.run(plan.protect_argv(volume.staging / plan.LOST_AND_FOUND))
         finally:
             tools.umount(volume.staging)
         with open(volume.half, "rb") as image:
@@ -64,7 +65,9 @@ def make(volume: Volume, tools: Tools, bytes_per_inode: int) -> None:
             os.close(before)
     if content.entries:
         volume.target.rename(volume.old)
-    volume.half.rename(volume.image)
+    # a link, unlike a new name, never replaces an image
+    volume.image.hardlink_to(volume.half)
+    volume.half.unlink()
     with open_folder(volume.folder) as fd:
         os.fsync(fd)
 

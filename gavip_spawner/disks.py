@@ -28,6 +28,7 @@ from . import disk_work as work
 from . import volumes as plan
 from .disk_tools import Tools, device_number, open_folder, probe
 from .layout import StateLayout
+from .volumes import LOST_AND_FOUND as LOST_AND_FOUND
 from .volumes import Kind, Step, Volume
 
 log = logging.getLogger("gavip.disks")
@@ -336,18 +337,30 @@ class UserDisks(Configurable):
         tried: set[Step] = set()
         for _ in range(_MOST_STEPS):
             step = plan.next_step(tools.facts(volume), volume.size)
-            if step is None or (step in tried and step in plan.GROWING):
+            if step in tried and step in plan.GROWING:
+                step = plan.next_step(tools.facts(volume), 0)
+            if step is None:
                 return
             log.debug("%s: %s", volume.image, step.value)
             tried.add(step)
-            if step is not Step.UNMOUNT:
+            if step is Step.UNMOUNT:
+                if not self._unmount(volume, tools):
+                    return
+            elif step in plan.GROWING:
+                self._try(step, volume, tools)
+            else:
                 self._do(step, volume, tools)
-            elif not self._unmount(volume, tools):
-                return
         raise Unavailable(
             f"The disk on {volume.target} does not become ready.",
             hint="An operator looks into the log and calls UserDisks.clean().",
         )
+
+    def _try(self, step: Step, volume: Volume, tools: Tools) -> None:
+        """Enlarge a disk; where that fails, it is mounted as it is, so that its user can sign in."""
+        try:
+            self._do(step, volume, tools)
+        except Unavailable as e:
+            log.warning("%s stays as large as it is: %s", volume.image, e.message)
 
     def _do(self, step: Step, volume: Volume, tools: Tools) -> None:
         if step is Step.REFUSE:

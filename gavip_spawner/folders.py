@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from gavip_api.errors import Conflict, Unavailable
+from gavip_api.errors import Conflict, LimitReached, Unavailable
 
 from .containers import ContainerSettings
 from .disks import UserDisks
 from .placement import Owned
 from .specs import LABEL_OWNER, LaunchSpec
+from .volumes import LOST_AND_FOUND
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -63,6 +65,8 @@ def ensure_owned(owned: Iterable[Owned], root: Path, uid: int, gid: int) -> None
     ------
     Conflict
         If a symbolic link, a file or somebody else's folder is in the way.
+    LimitReached
+        If the user's disk is full.
     Unavailable
         If the platform may not do that: it takes root to hand something over to another account.
     """
@@ -76,6 +80,11 @@ def ensure_owned(owned: Iterable[Owned], root: Path, uid: int, gid: int) -> None
                 hint="The Docker back-end runs as root, or in the platform's own container.",
             ) from None
         except OSError as e:
+            if e.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise LimitReached(
+                    "The user-space is full.",
+                    hint="Delete something on the page Files, then try again.",
+                ) from None
             raise Conflict(
                 f"{item.path} cannot be used: {e.strerror}.",
                 hint="A link or file is where a folder of the platform belongs; an operator moves it away.",
@@ -101,7 +110,7 @@ def _ensure(parts: tuple[str, ...], item: Owned, root: Path, owner: tuple[int, i
         if (about.st_uid, about.st_gid) != owner:
             # left by the process back-end, or just made: everything in it goes along, once
             if item.user and not created:
-                _hand_over_tree(target, owner)
+                _hand_over_tree(target, owner, leave=LOST_AND_FOUND)
             os.fchown(target, *owner)
         if stat.S_IMODE(about.st_mode) != item.mode and (created or not item.user):
             os.fchmod(target, item.mode)
@@ -128,8 +137,10 @@ def _hand_over_file(name: str, folder: int, mode: int, owner: tuple[int, int]) -
         os.close(file)
 
 
-def _hand_over_tree(folder: int, owner: tuple[int, int]) -> None:
+def _hand_over_tree(folder: int, owner: tuple[int, int], leave: str = "") -> None:
     for name in os.listdir(folder):
+        if name == leave:
+            continue  # of the disk that the folder is
         about = os.stat(name, dir_fd=folder, follow_symlinks=False)
         os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
         if stat.S_ISDIR(about.st_mode):

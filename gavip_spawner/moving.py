@@ -7,6 +7,7 @@ whose copy has not the same kind, size and time of change.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -89,7 +90,8 @@ def copy(source: int, target: int, depth: int = 0) -> None:
     """
     for name, about in _entries(source, depth):
         if stat.S_ISDIR(about.st_mode):
-            os.mkdir(name, 0o700, dir_fd=target)
+            with contextlib.suppress(FileExistsError):  # lost+found of a former disk
+                os.mkdir(name, 0o700, dir_fd=target)
             with _opened(name, source) as from_, _opened(name, target) as to:
                 copy(from_.fd, to.fd, depth + 1)
                 _dress(to.fd, about)

@@ -15,6 +15,7 @@ from pathlib import Path
 RELEASE = "/gavip/release"
 PARAMETERS = "/gavip/parameters.json"
 USER_SPACE = "/userspace"
+SCRATCH = "/tmp"  # noqa: S108 - a tmpfs inside the container, of nobody else
 HOME = "/home/avi"
 """Scratch in AVIs and jobs (a tmpfs); the persistent HOME in a person's Lab."""
 

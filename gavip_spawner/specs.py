@@ -21,6 +21,7 @@ from gavip_api.models import InstanceOptions, ResourceAmount, UserProfile
 from . import placement as inside
 from .layout import StateLayout, split_ref
 from .placement import Mount, OnHost, Owned, Placement
+from .volumes import LOST_AND_FOUND
 
 LABEL_KIND = "gavip.kind"
 LABEL_JOB = "gavip.job"
@@ -278,6 +279,23 @@ def interface_spec(
     )
 
 
+_LAB_SCRATCH = {
+    "JUPYTER_RUNTIME_DIR": f"{inside.SCRATCH}/jupyter-runtime",
+    "IPYTHONDIR": f"{inside.SCRATCH}/ipython",
+}
+"""What a Lab writes before it serves, and a kernel before it runs: never on a disk that its user may have filled."""
+
+_LAB_ARGUMENTS = (
+    # what is deleted has to make room
+    "--FileContentsManager.delete_to_trash=False",
+    # beside Jupyter's own, what the disk has in its root
+    *(
+        f"--ContentsManager.hide_globs={glob}"
+        for glob in ("__pycache__", "*.pyc", "*.pyo", ".DS_Store", "*~", LOST_AND_FOUND)
+    ),
+)
+
+
 def notebook_spec(
     layout: StateLayout,
     *,
@@ -291,7 +309,10 @@ def notebook_spec(
     placement: Placement | None = None,
     platform: Mapping[str, str] | None = None,
 ) -> LaunchSpec:
-    """Return the spec of a user's own JupyterLab: all of the user-space, HOME elsewhere."""
+    """Return the spec of a user's own JupyterLab: all of the user-space, HOME elsewhere.
+
+    In a container it starts although both are full, so that its user can clean up.
+    """
     placement = placement or OnHost()
     userspace = placement.of(layout.userspace(user), inside.USER_SPACE)
     home = placement.of(layout.home(user), inside.HOME)
@@ -305,10 +326,11 @@ def notebook_spec(
             env.USER_SPACE: userspace,
             env.ARCHIVE_URL: archive_url,
         }
+        | (_LAB_SCRATCH if placement.contained else {})
     )
     return LaunchSpec(
         name=name,
-        argv=argv,
+        argv=(*argv, *_LAB_ARGUMENTS) if placement.contained else argv,
         environment=environment,
         cwd=userspace,
         amount=amount,

@@ -24,6 +24,9 @@ _JOURNAL_MIB = 4
 _RESERVED_PERCENT = 0.2
 """Blocks that only the platform may use: it makes an AVI's folder although the user has filled the disk."""
 
+LOST_AND_FOUND = "lost+found"
+"""Where e2fsck(8) puts what it finds; without it, a full disk cannot be checked."""
+
 OPTIONS = "nosuid,nodev,noatime,discard,errors=remount-ro"
 """`discard`: what is deleted on the disk is given back to the host, for images are sparse."""
 
@@ -102,7 +105,7 @@ class Facts:
     Parameters
     ----------
     size : int, optional
-        Bytes of the file system in the complete image; None when there is no image.
+        Bytes of the file system in the complete image, 0 when it is damaged; None when there is no image.
     half, staged, old : bool
         Whether there is a half-made image, whether it is mounted, whether the former folder is left.
     layers : int
@@ -205,6 +208,11 @@ def mkfs_argv(image: Path, bytes_per_inode: int) -> tuple[str, ...]:
         "mkfs.ext4", "-q", "-F", "-b", str(BLOCK), "-I", "256", "-i", str(bytes_per_inode),
         "-m", str(_RESERVED_PERCENT), "-J", f"size={_JOURNAL_MIB}", "-e", "remount-ro", str(image),
     )  # fmt: skip
+
+
+def protect_argv(folder: Path) -> tuple[str, ...]:
+    """Return how a folder is kept from being removed or filled by whoever owns the one around it."""
+    return ("chattr", "+i", str(folder))
 
 
 def mount_argv(source: Path | str, target: Path, *, loop: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``files``: the user-space, listed and downloaded."""
+"""``files``: the user-space, listed, downloaded and cleaned up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pydantic import Field
 from tornado.iostream import StreamClosedError
 
-from gavip_api.models import FolderListing, Model
+from gavip_api.models import Deletion, FolderListing, Model, UserSpaceUsage
 from gavip_portal.services.userspace import OpenFile, raster_type
 from gavip_web.openapi import operation
 
@@ -25,6 +25,12 @@ class FolderQuery(Model):
     """Which folder to list."""
 
     path: str = Field(default="", max_length=4096, description="relative to the user-space")
+
+
+class DeletionQuery(Model):
+    """What to delete."""
+
+    path: str = Field(min_length=1, max_length=4096, description="relative to the user-space")
 
 
 class ContentQuery(Model):
@@ -50,6 +56,32 @@ class FilesHandler(PortalApiHandler):
         """Return the entries of a folder of the caller's user-space; symbolic links are not followed."""
         person = self.person
         self.reply(await self.services.userspaces.list(person.name, self.query(FolderQuery).path))
+
+    @operation(
+        "Delete a file or folder",
+        query=DeletionQuery,
+        response=Deletion,
+        errors=(400, 409),
+        tags=("files",),
+    )
+    async def delete(self) -> None:
+        """Delete a file, a link, or a folder with everything in it, for good; one that is gone is no error.
+
+        What the platform made stays: `avis` and the folders of AVIs in it. A large folder takes several
+        calls: ask again until `done`.
+        """
+        person = self.person
+        path = self.query(DeletionQuery).path
+        self.reply(await self.services.userspaces.delete(person.name, path))
+
+
+class UsageHandler(PortalApiHandler):
+    """How full the user-space is."""
+
+    @operation("Show how much is used", response=UserSpaceUsage, tags=("files",))
+    async def get(self) -> None:
+        """Return used and allowed bytes and entries of the caller's user-space."""
+        self.reply(await self.services.userspaces.usage(self.person.name))
 
 
 class ContentHandler(PortalApiHandler):

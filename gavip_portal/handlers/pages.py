@@ -217,9 +217,17 @@ class FilesPage(PortalPage):
 
     async def get(self) -> None:
         """Answer with the listing of a folder."""
-        listing = await self.services.userspaces.list(self.person.name, self.query(FilesQuery).path)
+        spaces, user = self.services.userspaces, self.person.name
+        listing = await spaces.list(user, self.query(FilesQuery).path)
+        usage = await spaces.usage(user)
         pictures = {e.path for e in listing.entries if may_be_raster(e.name)}
-        self.show("files.html", listing=listing, crumbs=breadcrumbs(listing), pictures=pictures)
+        self.show(
+            "files.html",
+            listing=listing,
+            usage=usage,
+            crumbs=breadcrumbs(listing),
+            pictures=pictures,
+        )
 
 
 def breadcrumbs(listing: FolderListing) -> list[tuple[str, str]]:

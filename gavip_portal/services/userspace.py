@@ -1,11 +1,13 @@
-"""People's files as the portal shows them: listing and reading, never writing.
+"""People's files as the portal shows them: listing, reading and deleting, never writing.
 
-Invariant: every access goes through :mod:`gavip_portal.safe_paths`; names are data and may be anything.
+Invariants: every access goes through :mod:`gavip_portal.safe_paths`; names are data and may be anything;
+where users have disks, a user's is mounted before anything is looked at.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -14,9 +16,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from gavip_api.errors import InvalidInput, NotFound
-from gavip_api.models import FileEntry, FolderListing
+from gavip_api.errors import InvalidInput, LimitReached, NotFound
+from gavip_api.models import Deletion, FileEntry, FolderListing, UserSpaceUsage
 from gavip_portal.safe_paths import open_file, open_folder, split_path
+from gavip_spawner.disks import LOST_AND_FOUND, UserDisks, disk_usage
+
+from .deleting import delete, is_protected
+from .usage import UsageMeter
+
+log = logging.getLogger("gavip.portal.files")
 
 MAX_ENTRIES = 10_000
 CHUNK = 256 * 1024
@@ -74,10 +82,45 @@ class UserSpaces:
     ----------
     root_of : callable
         Gives the folder of a user's user-space (``StateLayout.userspace``).
+    disks : UserDisks, optional
+        Mounts it, where users have disks.
     """
 
-    def __init__(self, root_of: Callable[[str], Path]) -> None:
+    def __init__(self, root_of: Callable[[str], Path], disks: UserDisks | None = None) -> None:
         self._root_of = root_of
+        self._disks = disks
+        self._meter = UsageMeter()
+
+    def _root(self, user: str) -> Path:
+        root = self._root_of(user)
+        if self._disks is not None and self._disks.enabled and disk_usage(root) is None:
+            try:
+                self._disks.ensure(user)
+            except LimitReached as e:
+                # more than the disk can hold: the plain folder stays, and here is where it is cleaned up
+                log.warning("%s", e.message)
+        return root
+
+    async def usage(self, user: str) -> UserSpaceUsage:
+        """Return how much of the user-space is used."""
+        return await asyncio.to_thread(lambda: self._meter.of(self._root(user)))
+
+    async def delete(self, user: str, path: str) -> Deletion:
+        """Delete a file or folder for good; safe to repeat.
+
+        Raises
+        ------
+        Forbidden, Conflict, BadRequest, InvalidInput
+            As :func:`gavip_portal.services.deleting.delete`.
+        """
+        return await asyncio.to_thread(self._delete, user, path)
+
+    def _delete(self, user: str, path: str) -> Deletion:
+        root = self._root(user)
+        try:
+            return delete(root, path)
+        finally:
+            self._meter.forget(root)
 
     async def list(self, user: str, path: str) -> FolderListing:
         """List a folder: folders first, then by name.
@@ -92,7 +135,7 @@ class UserSpaces:
     def _list(self, user: str, path: str) -> FolderListing:
         normal = "/".join(split_path(path))
         try:
-            with open_folder(self._root_of(user), normal) as fd:
+            with open_folder(self._root(user), normal) as fd:
                 entries = _entries(fd, normal)
         except NotFound:
             if normal:
@@ -112,7 +155,7 @@ class UserSpaces:
         return await asyncio.to_thread(self._open, user, path)
 
     def _open(self, user: str, path: str) -> OpenFile:
-        fd = open_file(self._root_of(user), path)
+        fd = open_file(self._root(user), path)
         status = os.fstat(fd)
         return OpenFile(
             fd,
@@ -136,13 +179,19 @@ def _entries(fd: int, path: str) -> list[FileEntry]:
             except FileNotFoundError:
                 continue  # deleted while the folder was read
             name, kind = _describe(entry.name, status.st_mode)
+            if not path and name == LOST_AND_FOUND:
+                continue  # of the disk, and empty
+            full = f"{path}/{name}" if path else name
             entries.append(
                 FileEntry(
                     name=name,
-                    path=f"{path}/{name}" if path else name,
+                    path=full,
                     kind=kind,
                     size=status.st_size if kind == "file" else 0,
                     modified=datetime.fromtimestamp(status.st_mtime, timezone.utc),
+                    # an escaped name names nothing that could be deleted
+                    deletable=name == entry.name
+                    and not is_protected(full, folder=kind == "folder"),
                 )
             )
     return entries

@@ -1,5 +1,6 @@
 import { ApiError, toApiError } from "./errors";
 import type {
+  Deletion,
   Instance,
   InstanceRequest,
   Job,
@@ -87,6 +88,11 @@ export class ApiClient {
 
   pool(): Promise<Pool> {
     return this.request("GET", "pools/me");
+  }
+
+  /** Deletes for good; a large folder takes several calls, until `done`. */
+  deleteFile(path: string): Promise<Deletion> {
+    return this.request("DELETE", `files?${new URLSearchParams({ path })}`);
   }
 
   contentUrl(path: string, inline = false): string {

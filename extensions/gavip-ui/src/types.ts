@@ -147,6 +147,11 @@ export interface Pool {
   holders: Reservation[];
 }
 
+export interface Deletion {
+  removed: number;
+  done: boolean;
+}
+
 /** RFC 9457 problem details with our members. */
 export interface Problem {
   title?: string;

@@ -1,6 +1,7 @@
 import { localizeTimes } from "@gavip/ui";
 import { startAvi } from "./avi";
 import { startCatalogue } from "./catalogue";
+import { startFiles } from "./files";
 import { startHome } from "./home";
 import { startInstance } from "./instance";
 import { startInstances } from "./instances";
@@ -18,6 +19,7 @@ const pages: Record<string, (page: Page) => void> = {
   schedules: startSchedules,
   instances: startInstances,
   instance: startInstance,
+  files: startFiles,
 };
 
 localizeTimes();

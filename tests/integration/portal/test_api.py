@@ -85,6 +85,8 @@ async def test_instance_reaches_jobs_of_its_avi_only(
     for method, path in (
         ("GET", "files"),
         ("GET", "files/content?path=x"),
+        ("GET", "files/usage"),
+        ("DELETE", "files?path=x"),
         ("GET", "instances"),
         ("POST", "instances"),
         ("DELETE", "instances?owner=ada"),

@@ -36,6 +36,7 @@ DONE = Facts(size=SIZE, layers=1, attached=True)
         pytest.param(Facts(old=True, content=True), Step.SET_ASIDE, id="and a new folder filled"),
         pytest.param(Facts(size=SIZE), Step.MOUNT, id="rebooted"),
         pytest.param(Facts(size=SIZE, old=True), Step.MOUNT, id="killed before the first mount"),
+        pytest.param(Facts(size=0), Step.GROW_UNMOUNTED, id="damaged: checked, never made again"),
         pytest.param(Facts(size=SIZE, content=True), Step.SET_ASIDE, id="written without a mount"),
         pytest.param(Facts(size=SIZE, attached=True), Step.MOUNT, id="a container has it mounted"),
         pytest.param(DONE, None, id="ready"),
@@ -99,9 +100,7 @@ def test_every_state_leads_to_a_mounted_disk(facts: Facts) -> None:
         facts = after(facts, step)
     assert facts.layers == 1
     assert facts.size == BIGGER
-    assert not facts.half
-    assert not facts.staged
-    assert not facts.old
+    assert facts == replace(facts, half=False, staged=False, old=False)
 
 
 def test_files_are_never_hidden_below_a_mount() -> None:
