@@ -7,6 +7,7 @@ import { startInstances } from "./instances";
 import { startJob } from "./job";
 import { startJobs } from "./jobs";
 import { type Page, readPage } from "./page";
+import { startPermissions } from "./permissions";
 import { startSchedules } from "./schedules";
 
 const pages: Record<string, (page: Page) => void> = {
@@ -16,6 +17,7 @@ const pages: Record<string, (page: Page) => void> = {
   jobs: startJobs,
   job: startJob,
   schedules: startSchedules,
+  permissions: startPermissions,
   instances: startInstances,
   instance: startInstance,
 };
