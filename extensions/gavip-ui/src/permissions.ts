@@ -37,15 +37,24 @@ export function permissionList(words: PermissionWords[], consequences = true): H
 }
 
 /**
- * Does something that starts code of an AVI. When the platform answers that permissions are missing, asks the person,
- * and does it once they have allowed them. Resolves to null when they have not.
+ * Does something that starts code of an AVI, after asking the person for permissions that are missing.
+ *
+ * Whether they are is looked up before, unless `first` is "do": then the platform judges the request itself first, so
+ * that a person corrects a form before they decide. Resolves to null when the person does not allow it.
  */
 export async function withPermissions<T>(
   api: ApiClient,
   avi: string,
   release: string | undefined,
   action: () => Promise<T>,
+  first: "ask" | "do" = "ask",
 ): Promise<T | null> {
+  const allowed = async (which = release): Promise<boolean> => {
+    const shown = await api.permissions(avi, which);
+    // nothing is missing when it was allowed meanwhile, in another tab say
+    return shown.needed_in_words.length === 0 || askPermissions(api, shown);
+  };
+  if (first === "ask" && !(await allowed())) return null;
   for (let tries = 1; ; tries++) {
     try {
       return await action();
@@ -53,9 +62,7 @@ export async function withPermissions<T>(
       const asked = error instanceof ApiError && error.code === "permissions-needed";
       // more than once when a new release comes out meanwhile, but not for ever
       if (!asked || tries === 3) throw error;
-      const shown = await api.permissions(avi, error.fields["release"] ?? release);
-      // nothing is needed when it was allowed meanwhile, in another tab say
-      if (shown.needed_in_words.length > 0 && !(await askPermissions(api, shown))) return null;
+      if (!(await allowed(error.fields["release"]))) return null;
     }
   }
 }

@@ -106,8 +106,12 @@ function submitWith(page: Page, avi: string, element: HTMLFormElement): void {
     button.disabled = true;
     try {
       const pipeline = element.dataset["pipeline"] ?? "";
-      const job = await withPermissions(page.api, avi, undefined, () =>
-        page.api.submitJob({ avi, pipeline, parameters: values }),
+      const job = await withPermissions(
+        page.api,
+        avi,
+        undefined,
+        () => page.api.submitJob({ avi, pipeline, parameters: values }),
+        "do",
       );
       if (job === null) {
         button.disabled = false;
@@ -135,15 +139,20 @@ function submitWith(page: Page, avi: string, element: HTMLFormElement): void {
     }
     scheduleButton.disabled = true;
     try {
-      const made = await withPermissions(page.api, avi, undefined, () =>
-        page.api.makeSchedule({
-          avi,
-          pipeline: element.dataset["pipeline"] ?? "",
-          parameters: values,
-          cron: part<HTMLInputElement>("cron", element).value,
-          timezone: part<HTMLInputElement>("zone", element).value,
-          overlap: part<HTMLSelectElement>("overlap", element).value as "skip",
-        }),
+      const made = await withPermissions(
+        page.api,
+        avi,
+        undefined,
+        () =>
+          page.api.makeSchedule({
+            avi,
+            pipeline: element.dataset["pipeline"] ?? "",
+            parameters: values,
+            cron: part<HTMLInputElement>("cron", element).value,
+            timezone: part<HTMLInputElement>("zone", element).value,
+            overlap: part<HTMLSelectElement>("overlap", element).value as "skip",
+          }),
+        "do",
       );
       if (made === null) {
         scheduleButton.disabled = false;
