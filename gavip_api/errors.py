@@ -104,6 +104,14 @@ class Conflict(GavipError):
     title = "Conflict"
 
 
+class PermissionsNeeded(GavipError):
+    """The AVI asks for permissions that the user has not granted; granting them and asking again helps."""
+
+    code = "permissions-needed"
+    status = 409
+    title = "Permissions needed"
+
+
 class TooLarge(GavipError):
     """The request is larger than the service takes."""
 

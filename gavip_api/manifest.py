@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,10 @@ from .slugs import check_slug
 
 MANIFEST_NAME = "avi.yaml"
 MAX_MANIFEST_BYTES = 256 * 1024
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?\Z")
+"""Names of the DNS in lower case, with a dot (RFC 1123, section 2.1); the last label is no number, so no addresses."""
 
 
 class _Part(BaseModel):
@@ -52,8 +57,17 @@ class Permissions(_Part):
     )
     archive: bool = Field(default=True, description="whether it may query the archive")
     network: tuple[str, ...] = Field(
-        default=(), max_length=20, description="other hosts it wants to reach"
+        default=(), max_length=20, description="names of other hosts it wants to reach"
     )
+
+    @field_validator("network")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # people are shown these names and decide by them: nothing that could read as something else
+        for host in value:
+            if len(host) > 253 or not _HOST.match(host):
+                raise ValueError(f"{host[:80]!r} is no host name such as `data.example.org`")
+        return tuple(dict.fromkeys(value))
 
 
 NOTHING_GRANTED = Permissions(archive=False)

@@ -22,7 +22,7 @@ from .enums import (
     ViewKind,
     WaitingKind,
 )
-from .manifest import Permissions, PipelineSpec
+from .manifest import NOTHING_GRANTED, Permissions, PipelineSpec
 
 
 def utcnow() -> datetime:
@@ -207,6 +207,9 @@ class JobSubmission(Model):
     parameters: dict[str, Any] = Field(
         description="complete: defaults filled in, checked against the spec"
     )
+    permissions: Permissions = Field(
+        default=NOTHING_GRANTED, description="what the release asks and the owner granted"
+    )
     resources: ResourceChoice | None = None
     hooks: tuple[HookRequest, ...] = Field(
         default=(), max_length=5, description="whom to tell when the job has ended"
@@ -318,6 +321,7 @@ class Job(Model):
     parameters: dict[str, Any]
     resources: ResourceAmount
     time_limit: int = Field(description="seconds of wall clock an attempt may take")
+    permissions: Permissions = Field(default=NOTHING_GRANTED, description="what it may do")
     state: JobState
     attempt: int = 0
     progress: Progress = Progress()
@@ -364,6 +368,10 @@ class Pool(Model):
     owner: str
     limit: ResourceAmount
     used: ResourceAmount
+    free: ResourceAmount | None = Field(
+        default=None,
+        description="what the user could hold besides now: the rest of the pool, or of the machine where that is less",
+    )
     holders: tuple[Reservation, ...] = ()
 
 

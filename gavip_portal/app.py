@@ -26,15 +26,25 @@ from gavip_web.database import Database, make_engine, upgrade
 from gavip_web.hub import HubClient
 from gavip_web.openapi import Api, pattern
 
-from .handlers import api_catalogue, api_files, api_instances, api_jobs, api_schedules, pages
+from .handlers import (
+    api_catalogue,
+    api_files,
+    api_instances,
+    api_jobs,
+    api_permissions,
+    api_schedules,
+    pages,
+)
 from .handlers.base import Services
 from .handlers.static import AssetHandler
 from .pages import DIST, HUB_STATIC, STATIC, Assets, Pages
 from .services.bus import InstanceBus
 from .services.catalogue import Catalogue
+from .services.granting import Granting
 from .services.instances import Instances, InstanceSettings
 from .services.jobqueue import JobqueueClient
 from .services.jobs import Jobs
+from .services.permits import Permits
 from .services.publishing import Publisher
 from .services.schedules import Schedules
 from .services.seeding import seed
@@ -161,9 +171,11 @@ class PortalApp(ServiceApp):
         self.hub = HubClient(self.hub_api_url, self.hub_token)
         self.jobqueue = JobqueueClient(self.jobqueue_url, self.hub_token)
         catalogue = Catalogue(self.database)
+        permits = Permits(self.database, self.jobqueue)
         self.instances = Instances(
             self.database,
             catalogue,
+            permits,
             TechnicalServers(self.hub),
             InstanceBus(),
             InstanceSettings(
@@ -172,12 +184,14 @@ class PortalApp(ServiceApp):
                 self.user_url_template,
             ),
         )
-        jobs = Jobs(catalogue, self.jobqueue)
+        jobs = Jobs(catalogue, self.jobqueue, permits)
+        self.granting = Granting(self.database, catalogue, permits, self.instances)
         self.services = Services(
             catalogue=catalogue,
             instances=self.instances,
             jobs=jobs,
             schedules=Schedules(jobs, self.jobqueue),
+            granting=self.granting,
             userspaces=UserSpaces(layout.userspace, self._disks()),
             static_root=STATIC,
         )
@@ -193,6 +207,7 @@ class PortalApp(ServiceApp):
     async def _reconcile_for_ever(self) -> None:
         while True:
             try:
+                await self.granting.settle_all()
                 await self.instances.reconcile()
             except GavipError as e:
                 log.warning("instances not reconciled now: %s", e.message)
@@ -242,6 +257,7 @@ PAGES: dict[str, type[pages.PortalPage]] = {
     "schedules": pages.SchedulesPage,
     "instances": pages.InstancesPage,
     "instances/{instance}": pages.InstancePage,
+    "permissions": pages.PermissionsPage,
     "files": pages.FilesPage,
 }
 """Pages by their path below the portal's."""
@@ -258,6 +274,9 @@ def make_api() -> Api:
     api.add("/avis", api_catalogue.AvisHandler)
     api.add("/avis/{owner}/{name}", api_catalogue.AviHandler)
     api.add("/avis/{owner}/{name}/releases", api_catalogue.ReleasesHandler)
+    api.add("/avis/{owner}/{name}/permissions", api_permissions.AviPermissionsHandler)
+    api.add("/permissions", api_permissions.PermissionsHandler)
+    api.add("/permissions/history", api_permissions.GrantHistoryHandler)
     api.add("/instances", api_instances.InstancesHandler)
     api.add("/instances/events", api_instances.AllInstanceEventsHandler)
     api.add("/instances/{instance}", api_instances.InstanceHandler)

@@ -7,15 +7,17 @@ a server from stopping.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+from pydantic import ValidationError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 
-from gavip_api.enums import ReservationState
+from gavip_api.enums import ReservationState, Role
 from gavip_api.errors import LimitReached, Unavailable
-from gavip_api.models import Reservation, ReservationRequest
+from gavip_api.models import Pool, Reservation, ReservationRequest
 
 
 class _Unreachable(Exception):
@@ -23,7 +25,7 @@ class _Unreachable(Exception):
 
 
 class LedgerClient:
-    """Speaks to ``reservations`` of jobqueue's internal API.
+    """Speaks to ``reservations`` and ``pools`` of jobqueue's internal API.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ class LedgerClient:
         Unavailable
             If jobqueue does not answer.
         """
-        answer = await self._call("PUT", request.id, request.model_dump_json())
+        answer = await self._call("PUT", _path(request.id), request.model_dump_json())
         reservation = Reservation.model_validate_json(answer.body)
         if reservation.state is not ReservationState.GRANTED:
             await self.release(request.id)
@@ -59,6 +61,24 @@ class LedgerClient:
                 hint="Stop something you no longer need, or try again later.",
             )
         return reservation
+
+    async def pool(self, owner: str, roles: Sequence[Role]) -> Pool:
+        """Return what a user may hold, holds, and what is free for them now.
+
+        Raises
+        ------
+        Unavailable
+            If jobqueue does not answer at once: somebody waits for a page.
+        LimitReached
+            If it refuses to say.
+        """
+        path = f"pools/{quote(owner, safe='')}"
+        query = urlencode([("role", role.value) for role in roles])
+        answer = await self._call("GET", f"{path}?{query}" if query else path, None, 0, timeout=3)
+        try:
+            return Pool.model_validate_json(answer.body)
+        except ValidationError:
+            raise Unavailable("The job queue answered something else than a pool.") from None
 
     async def release(self, reservation_id: str) -> None:
         """Release; a reservation that is gone is no error.
@@ -69,17 +89,22 @@ class LedgerClient:
             If jobqueue does not answer; its own reconciliation releases the line later.
         """
         # no patience: when the platform stops, jobqueue goes before the servers do
-        await self._call("DELETE", reservation_id, None, patience=0)
+        await self._call("DELETE", _path(reservation_id), None, patience=0)
 
     async def _call(
-        self, method: str, reservation_id: str, body: str | None, patience: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: str | None,
+        patience: float | None = None,
+        timeout: float = 10,
     ) -> HTTPResponse:
         request = HTTPRequest(
-            f"{self._url}/reservations/{quote(reservation_id, safe='')}",
+            f"{self._url}/{path}",
             method=method,
             body=body,
             headers={"Authorization": f"token {self._token}", "Content-Type": "application/json"},
-            request_timeout=10,
+            request_timeout=timeout,
         )
         try:
             async for attempt in AsyncRetrying(
@@ -110,6 +135,10 @@ class LedgerClient:
             ) from None
         except OSError as e:
             raise _Unreachable from e
+
+
+def _path(reservation_id: str) -> str:
+    return f"reservations/{quote(reservation_id, safe='')}"
 
 
 def _problem(error: HTTPClientError) -> dict[str, Any]:

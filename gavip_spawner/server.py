@@ -10,12 +10,14 @@ what did not start holds none.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jupyterhub.spawner import Spawner
 from pydantic import ValidationError
-from traitlets import Float, Integer, Unicode
+from tornado import web
+from traitlets import Float, Integer, TraitError, Unicode, default, validate
 
 from gavip_api.enums import ReservationKind, Role
 from gavip_api.errors import GavipError, InvalidInput, Unavailable
@@ -25,6 +27,7 @@ from gavip_api.slugs import folder_name, is_technical, new_id
 
 from .layout import StateLayout
 from .ledger import LedgerClient
+from .notebook_options import Bounds, render_form
 from .placement import OnHost, Placement
 from .specs import LaunchSpec, interface_spec, notebook_spec
 
@@ -55,10 +58,23 @@ class GavipServer(Spawner):
     ).tag(config=True)
     notebook_memory = Unicode(
         "1G",
-        help="""Memory reserved for and allowed to a user's JupyterLab, as a size. Default: 1G.""",
+        help="""Memory reserved for and allowed to a user's JupyterLab unless they choose otherwise, as a size.
+        Default: 1G.""",
     ).tag(config=True)
     notebook_cpu = Float(
-        1.0, min=0.01, help="""Processor cores reserved for a user's JupyterLab. Default: 1."""
+        1.0,
+        min=0.01,
+        help="""Processor cores reserved for a user's JupyterLab unless they choose otherwise. Default: 1.""",
+    ).tag(config=True)
+    notebook_max_memory = Unicode(
+        "8G",
+        help="""Most memory that a user may choose for their JupyterLab, as a size; what is more than `notebook_memory`
+        must also be free in their pool. Default: 8G.""",
+    ).tag(config=True)
+    notebook_max_cpu = Float(
+        4.0,
+        min=0.01,
+        help="""Most processor cores that a user may choose for their JupyterLab. Default: 4.""",
     ).tag(config=True)
     stop_grace = Integer(
         5,
@@ -69,6 +85,29 @@ class GavipServer(Spawner):
     process_name = Unicode(
         help="Name on the execution plane of the present start; kept in the hub's state."
     )
+
+    _chosen: ResourceAmount | None = None
+    _sent: Mapping[str, list[Any]] = {}
+
+    @validate("notebook_memory", "notebook_max_memory")
+    def _check_size(self, proposal: Any) -> str:
+        try:
+            memory_bytes(proposal["value"])
+        except InvalidInput as e:
+            raise TraitError(f"{proposal['trait'].name}: {e.message}") from None
+        return str(proposal["value"])
+
+    @default("options_form")
+    def _default_options_form(self) -> Callable[[GavipServer], Awaitable[str]]:
+        return lambda spawner: spawner.ask()
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Callable[..., Awaitable[dict[str, Any]]]:
+        return self.answered
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Callable[[GavipServer, Any], None]:
+        return lambda spawner, options: spawner.choose(options)
 
     @property
     def layout(self) -> StateLayout:
@@ -116,8 +155,80 @@ class GavipServer(Spawner):
                 hint="Open the AVI from the catalogue.",
             ) from None
 
+    # -- how much a notebook may use --
+
+    @property
+    def bounds(self) -> Bounds:
+        """What people may choose for their notebooks."""
+        return Bounds(
+            ResourceAmount(memory=memory_bytes(self.notebook_memory), cpu=self.notebook_cpu),
+            ResourceAmount(
+                memory=memory_bytes(self.notebook_max_memory), cpu=self.notebook_max_cpu
+            ),
+        )
+
+    def choose(self, options: Any) -> None:
+        """Take what a person chose, by form or by the hub's API (JupyterHub's ``apply_user_options``).
+
+        Raises
+        ------
+        tornado.web.HTTPError
+            With what is wrong; the hub shows its message.
+        """
+        # what the portal says about an instance is read when it starts
+        if self.technical:
+            return
+        try:
+            self._chosen = self.bounds.check(options)
+        except InvalidInput as e:
+            raise _shown(e) from None
+
+    async def ask(self) -> str:
+        """Return the form's fields, or nothing for an instance (JupyterHub's ``options_form``)."""
+        if self.technical:
+            return ""
+        pool = None
+        if self._ledger is not None:
+            try:
+                pool = await self._ledger.pool(self.user.name, self._roles())
+            except GavipError as e:
+                self.log.warning("The form does not say what is free: %s", e.message)
+        bounds = self.bounds
+        try:
+            last = bounds.check(self.orm_spawner.user_options or {})
+        except InvalidInput:
+            # chosen under other bounds, or never by the form
+            last = bounds.default
+        return render_form(bounds, pool, last, self._sent)
+
+    async def answered(self, form: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """Return the options of a sent form and reserve them (JupyterHub's ``options_from_form``).
+
+        The hub shows an error that is raised here with the form; the start itself comes later, on another
+        page. It reserves the same again, which changes nothing.
+
+        Raises
+        ------
+        tornado.web.HTTPError
+            With what is wrong, or the ledger's reason.
+        """
+        self._sent = form
+        try:
+            options = self.bounds.of_form(form)
+            self._chosen = self.bounds.check(options)
+            if self._ledger is not None:
+                await self._ledger.reserve(self._reservation(None))
+        except GavipError as e:
+            raise _shown(e) from None
+        self._sent = {}
+        return options
+
+    def options_from_query(self, query: Any) -> dict[str, Any]:
+        """Refuse: a link that somebody else made must not start anything (the form carries an XSRF token)."""
+        raise _shown(InvalidInput("JupyterLab is not started by a link.", hint="Press Start."))
+
     def _notebook_amount(self) -> ResourceAmount:
-        return ResourceAmount(memory=memory_bytes(self.notebook_memory), cpu=self.notebook_cpu)
+        return self._chosen or self.bounds.default
 
     def _roles(self) -> tuple[Role, ...]:
         """Return the user's roles: each is a hub group of its name."""
@@ -272,3 +383,10 @@ class GavipServer(Spawner):
         except GavipError as e:
             # jobqueue reconciles against the hub's running servers, so the line does not stay
             self.log.warning("Reservation %s not released now: %s", self.reservation_id, e.message)
+
+
+def _shown(error: GavipError) -> web.HTTPError:
+    """Return what the hub shows to people with this error's message, hint and status."""
+    made = web.HTTPError(error.status, error.message)
+    made.jupyterhub_message = f"{error.message} {error.hint or ''}".strip()  # type: ignore[attr-defined]
+    return made

@@ -42,6 +42,7 @@ from .services.logs import JobLogs
 from .services.machine import JobMachine
 from .services.operators import Operators
 from .services.orphans import Orphans
+from .services.permits import Permits
 from .services.progress import ProgressIntake
 from .services.queries import Queries
 from .services.reconciler import Reconciler
@@ -370,7 +371,7 @@ class JobQueueApp(ServiceApp):
         )
         wake = self.reconciler.wake
 
-        def submitted(job_id: str, owner: str) -> None:
+        def changed(job_id: str, owner: str) -> None:
             bus.notify(job_id, owner)
             wake()
 
@@ -382,9 +383,7 @@ class JobQueueApp(ServiceApp):
             Limits(tries=self.hook_tries, first=self.hook_first_pause),
         )
         bus.listen(deliveries.wake)
-        schedules = Schedules(
-            self.database, submission, submitted, most=self.max_schedules_per_user
-        )
+        schedules = Schedules(self.database, submission, changed, most=self.max_schedules_per_user)
         operators = Operators(
             self.database,
             ledger.rules,
@@ -405,6 +404,7 @@ class JobQueueApp(ServiceApp):
             "schedules": schedules,
             "deliveries": deliveries,
             "operators": operators,
+            "permits": Permits(self.database, machine, changed),
         }
         self._gauge = Gauge(
             "gavip_jobqueue",

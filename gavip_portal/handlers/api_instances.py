@@ -41,7 +41,7 @@ class InstancesHandler(PortalApiHandler):
         request=InstanceRequest,
         response=Instance,
         status=202,
-        errors=(404, 429),
+        errors=(404, 409, 429),
         tags=("instances",),
     )
     async def post(self) -> None:

@@ -49,7 +49,7 @@ class JobsHandler(PortalApiHandler):
         request=JobRequest,
         response=Job,
         status=201,
-        errors=(404, 429, 503),
+        errors=(404, 409, 429, 503),
         tags=("jobs",),
     )
     async def post(self) -> None:
@@ -136,7 +136,7 @@ class JobCloneHandler(PortalApiHandler):
         request=JobClone,
         response=Job,
         status=201,
-        errors=(404, 429, 503),
+        errors=(404, 409, 429, 503),
         tags=("jobs",),
     )
     async def post(self, job: str) -> None:

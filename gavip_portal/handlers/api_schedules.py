@@ -38,7 +38,7 @@ class SchedulesHandler(PortalApiHandler):
         request=ScheduleRequest,
         response=Schedule,
         status=201,
-        errors=(404, 429, 503),
+        errors=(404, 409, 429, 503),
         tags=("schedules",),
     )
     async def post(self) -> None:

@@ -10,6 +10,7 @@ from gavip_api.errors import Forbidden, NotFound
 from gavip_api.models import UserProfile
 from gavip_api.scopes import PORTAL_ACCESS, PORTAL_INSTANCE
 from gavip_portal.services.catalogue import Catalogue
+from gavip_portal.services.granting import Granting
 from gavip_portal.services.instances import Instances, owner_of
 from gavip_portal.services.jobs import Jobs, Principal
 from gavip_portal.services.schedules import Schedules
@@ -28,6 +29,7 @@ class Services:
     instances: Instances
     jobs: Jobs
     schedules: Schedules
+    granting: Granting
     userspaces: UserSpaces
     static_root: Path
 

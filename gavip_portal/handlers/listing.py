@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, RootModel
 
 from gavip_api.models import AviSummary, Instance, Release
+from gavip_api.permits import GrantEvent, PermissionGrant
 from gavip_web.handlers import ServiceHandler
 
 
@@ -20,6 +21,14 @@ class ReleaseList(RootModel[list[Release]]):
 
 class InstanceList(RootModel[list[Instance]]):
     """Instances, newest first."""
+
+
+class GrantList(RootModel[list[PermissionGrant]]):
+    """What the caller grants, by AVI."""
+
+
+class GrantHistory(RootModel[list[GrantEvent]]):
+    """What the caller granted and revoked, newest first."""
 
 
 def reply_list(handler: ServiceHandler, items: Sequence[BaseModel]) -> None:

@@ -126,7 +126,8 @@ class AviPage(PortalPage):
         avi = await self.services.catalogue.show(owner, name)
         releases = await self.services.catalogue.releases(owner, name)
         forms = await self._forms(avi, self.query(AviQuery).again)
-        self.show("avi.html", avi=avi, releases=releases, forms=forms)
+        permissions = await self.services.granting.show(self.person.name, avi.ref)
+        self.show("avi.html", avi=avi, releases=releases, forms=forms, permissions=permissions)
 
     async def _forms(self, avi: Avi, again: str | None) -> list[PipelineForm]:
         pipeline = ""
@@ -181,6 +182,16 @@ class JobPage(PortalPage):
     async def get(self, job: str) -> None:
         """Answer with the page; 404 when the job is not the person's."""
         self.show("job.html", job=await self.services.jobs.show(Principal(self.person), job))
+
+
+class PermissionsPage(PortalPage):
+    """What the person allows AVIs to do."""
+
+    section = "permissions"
+
+    async def get(self) -> None:
+        """Answer with the page."""
+        self.show("permissions.html")
 
 
 class InstancesPage(PortalPage):

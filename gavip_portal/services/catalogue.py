@@ -23,6 +23,7 @@ class ResolvedRelease:
 
     avi: str
     sha: str
+    version: str
     manifest: Manifest
     views: tuple[View, ...]
 
@@ -114,6 +115,7 @@ class Catalogue:
         return ResolvedRelease(
             avi=avi,
             sha=row.sha,
+            version=row.version,
             manifest=Manifest.model_validate(row.manifest),
             views=tuple(View.model_validate(v) for v in row.views),
         )

@@ -8,6 +8,7 @@ across restarts; a technical user without a live instance is removed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from gavip_web.database import Database
 
 from .bus import InstanceBus
 from .catalogue import Catalogue
+from .permits import Permits
 from .servers import Step, TechnicalServers, new_technical_user
 
 log = logging.getLogger("gavip.portal.instances")
@@ -64,6 +66,8 @@ class Instances:
         The portal's.
     catalogue : Catalogue
         What can be started.
+    permits : Permits
+        What users grant it.
     servers : TechnicalServers
         Where it is started.
     bus : InstanceBus
@@ -76,12 +80,14 @@ class Instances:
         self,
         database: Database,
         catalogue: Catalogue,
+        permits: Permits,
         servers: TechnicalServers,
         bus: InstanceBus,
         settings: InstanceSettings,
     ) -> None:
         self._db = database
         self._catalogue = catalogue
+        self._permits = permits
         self._servers = servers
         self._bus = bus
         self._settings = settings
@@ -98,10 +104,15 @@ class Instances:
         ------
         NotFound
             If there is no such AVI, release or view.
+        PermissionsNeeded
+            If the user does not grant what the release asks.
         LimitReached
             If the user has too many instances.
         """
         resolved = await self._catalogue.resolve(request.avi, request.release)
+        await self._permits.require(
+            owner.name, resolved.avi, resolved.manifest.permissions, resolved.sha
+        )
         view = resolved.view(request.view)
         row = InstanceRow(
             id=new_id(),
@@ -151,9 +162,12 @@ class Instances:
         """
         await self._begin_stop(await self._own(owner, instance_id))
 
-    async def stop_all(self, owner: str) -> int:
-        """Stop all live instances of a user and return how many there were."""
-        rows = [r for r in await self._db.read(store.live) if r.owner == owner]
+    async def stop_all(self, owner: str, avi: str | None = None) -> int:
+        """Stop all live instances of a user, or those of one AVI; return how many there were."""
+        # a start that is between its row and its task is then past it
+        async with self._handing_over:
+            live = await self._db.read(store.live)
+        rows = [r for r in live if r.owner == owner and avi in (None, r.avi)]
         for row in rows:
             await self._begin_stop(row)
         return len(rows)
@@ -192,11 +206,20 @@ class Instances:
     # -- starting and stopping --
 
     async def _launch(self, row: InstanceRow) -> None:
+        await self._run_start(row, self._start(row))
+
+    async def _start(self, row: InstanceRow) -> AsyncGenerator[Step, None]:
         options = await self._options(row)
-        await self._run_start(row, self._servers.start(row.technical_user, options))
+        async with contextlib.aclosing(self._servers.start(row.technical_user, options)) as steps:
+            async for step in steps:
+                yield step
 
     async def _options(self, row: InstanceRow) -> InstanceOptions:
         resolved = await self._catalogue.resolve(row.avi, row.release)
+        # asked again: it may have been revoked since the request, also before a restart
+        permissions = await self._permits.require(
+            row.owner, row.avi, resolved.manifest.permissions, row.release
+        )
         return InstanceOptions(
             id=row.id,
             owner=owner_of(row),
@@ -205,7 +228,7 @@ class Instances:
             template=resolved.manifest.template,
             view=row.view,
             notebook=row.notebook,
-            permissions=resolved.manifest.permissions,
+            permissions=permissions,
             resources=self._settings.resources,
         )
 

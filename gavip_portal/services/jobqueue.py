@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from gavip_api import errors
 from gavip_api.errors import GavipError, NotFound, Unavailable
 from gavip_api.models import Job, JobClone, JobPage, JobSubmission, Pool, QueueState
+from gavip_api.permits import PermitApplied, PermitChange
 from gavip_api.schedules import (
     DeliveryList,
     HookSecret,
@@ -32,6 +33,7 @@ _BY_CODE: dict[str, type[GavipError]] = {
         errors.BadRequest,
         errors.NotFound,
         errors.Conflict,
+        errors.PermissionsNeeded,
         errors.TooLarge,
         errors.LimitReached,
         errors.Unavailable,
@@ -150,6 +152,16 @@ class JobqueueClient:
             "GET", f"/jobs/{quote(job_id, safe='')}/log", params={"offset": offset}
         )
         return answer.content, answer.headers.get("X-Log-Size", "")
+
+    async def permit(self, change: PermitChange) -> PermitApplied:
+        """Say what a user grants an AVI from now on."""
+        answer = await self._call(
+            "PUT",
+            "/permits",
+            content=change.model_dump_json(),
+            headers={"Content-Type": "application/json"},
+        )
+        return PermitApplied.model_validate_json(answer.content)
 
     async def queue(self) -> QueueState:
         """Return the queue in figures."""

@@ -1,17 +1,18 @@
 """Jobs on behalf of people and of AVI instances.
 
 Invariants: the owner is the principal's, never the request's; an instance reaches the jobs of its
-own AVI only; a job of somebody else does not exist for the asker.
+own AVI only; a job of somebody else does not exist for the asker; a job may do what its release asks
+and its owner grants.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from gavip_api import parameters
-from gavip_api.errors import Forbidden, InvalidInput, NotFound
+from gavip_api.errors import Forbidden, InvalidInput, NotFound, PermissionsNeeded
 from gavip_api.models import (
     Job,
     JobClone,
@@ -28,6 +29,9 @@ from gavip_web.sse import ServerEvent
 
 from .catalogue import Catalogue
 from .jobqueue import JobqueueClient
+from .permits import Permits
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,14 @@ class Jobs:
         Resolves releases and their declared parameters.
     jobqueue : JobqueueClient
         Where jobs live.
+    permits : Permits
+        What the owners of jobs grant.
     """
 
-    def __init__(self, catalogue: Catalogue, jobqueue: JobqueueClient) -> None:
+    def __init__(self, catalogue: Catalogue, jobqueue: JobqueueClient, permits: Permits) -> None:
         self._catalogue = catalogue
         self._queue = jobqueue
+        self._permits = permits
 
     async def submit(self, who: Principal, request: JobRequest) -> Job:
         """Resolve, check and submit a job.
@@ -75,14 +82,15 @@ class Jobs:
             If there is no such AVI, release or pipeline.
         Forbidden
             If an instance asks for another AVI than its own.
+        PermissionsNeeded
+            If the owner does not grant what the release asks.
         """
-        return await self._queue.submit(
-            (
-                await self.resolve(
-                    who, request.avi, request.release, request.pipeline, request.parameters
-                )
-            ).model_copy(update={"resources": request.resources, "hooks": request.hooks})
-        )
+        submission = (
+            await self.resolve(
+                who, request.avi, request.release, request.pipeline, request.parameters
+            )
+        ).model_copy(update={"resources": request.resources, "hooks": request.hooks})
+        return await self.hand_over(who, submission.avi, lambda: self._queue.submit(submission))
 
     async def resolve(
         self,
@@ -96,7 +104,7 @@ class Jobs:
 
         Raises
         ------
-        InvalidInput, NotFound, Forbidden
+        InvalidInput, NotFound, Forbidden, PermissionsNeeded
             See :meth:`submit`.
         """
         avi = _avi(who, avi)
@@ -107,6 +115,11 @@ class Jobs:
         if spec is None:
             names = ", ".join(resolved.manifest.pipelines) or "none"
             raise NotFound(f"{avi} has no pipeline {pipeline!r}.", hint=f"It has: {names}.")
+        # first what the person can correct, then what they have to decide
+        values = parameters.check(spec.parameters, given)
+        permissions = await self._permits.require(
+            who.owner.name, avi, resolved.manifest.permissions, resolved.sha
+        )
         return JobSubmission(
             owner=who.owner,
             avi=avi,
@@ -114,16 +127,49 @@ class Jobs:
             template=resolved.manifest.template,
             pipeline=pipeline,
             spec=spec,
-            parameters=parameters.check(spec.parameters, given),
+            parameters=values,
+            permissions=permissions,
         )
 
+    async def hand_over(
+        self, who: Principal, avi: str, submit: Callable[[], Awaitable[Made]]
+    ) -> Made:
+        """Submit something that the principal grants the AVI, also when jobqueue does not know of the grant yet.
+
+        Raises
+        ------
+        PermissionsNeeded
+            If the grant went meanwhile.
+        """
+        try:
+            return await submit()
+        except PermissionsNeeded:
+            # jobqueue was away when this was granted, or has been restored from a copy
+            await self._permits.tell(who.owner.name, avi)
+            return await submit()
+
     async def retry(self, who: Principal, job_id: str) -> Job:
-        """Submit a job of the principal's once more; Conflict while it is not over."""
-        return await self._queue.retry((await self.show(who, job_id)).id)
+        """Submit a job of the principal's once more, when its owner still grants what it may do.
+
+        Raises
+        ------
+        Conflict
+            While it is not over.
+        PermissionsNeeded
+            If the owner does not.
+        """
+        job = await self._allowed(who, job_id)
+        return await self.hand_over(who, job.avi, lambda: self._queue.retry(job.id))
 
     async def clone(self, who: Principal, job_id: str, change: JobClone) -> Job:
-        """Submit a job of the principal's with other parameters."""
-        return await self._queue.clone((await self.show(who, job_id)).id, change)
+        """Submit a job of the principal's with other parameters; see :meth:`retry`."""
+        job = await self._allowed(who, job_id)
+        return await self.hand_over(who, job.avi, lambda: self._queue.clone(job.id, change))
+
+    async def _allowed(self, who: Principal, job_id: str) -> Job:
+        job = await self.show(who, job_id)
+        await self._permits.require(who.owner.name, job.avi, job.permissions, job.release)
+        return job
 
     async def deliveries(self, who: Principal, job_id: str) -> DeliveryList:
         """Return the notifications of a job of the principal's."""

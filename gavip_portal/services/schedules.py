@@ -41,21 +41,21 @@ class Schedules:
 
         Raises
         ------
-        InvalidInput, NotFound, LimitReached
+        InvalidInput, NotFound, LimitReached, PermissionsNeeded
             As for a job, and if the times are not valid.
         """
+        who = Principal(person)
         job = await self._jobs.resolve(
-            Principal(person), request.avi, request.release, request.pipeline, request.parameters
+            who, request.avi, request.release, request.pipeline, request.parameters
         )
-        return await self._queue.make_schedule(
-            ScheduleSubmission(
-                title=request.title,
-                cron=request.cron,
-                timezone=request.timezone,
-                overlap=request.overlap,
-                job=job.model_copy(update={"hooks": request.hooks}),
-            )
+        wanted = ScheduleSubmission(
+            title=request.title,
+            cron=request.cron,
+            timezone=request.timezone,
+            overlap=request.overlap,
+            job=job.model_copy(update={"hooks": request.hooks}),
         )
+        return await self._jobs.hand_over(who, job.avi, lambda: self._queue.make_schedule(wanted))
 
     async def list(
         self, person: UserProfile, limit: int = 50, cursor: str | None = None

@@ -7,7 +7,7 @@ change; times are UTC.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     JSON,
@@ -93,3 +93,35 @@ class InstanceRow(Base):
     url: Mapped[str | None] = mapped_column(Text)
     created: Mapped[datetime] = mapped_column(UtcDateTime)
     stopped: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class GrantRow(Base):
+    """What a user grants an AVI now; kept with ``active`` off after a revocation until all parts know of it."""
+
+    __tablename__ = "grants"
+    __table_args__ = (Index("ix_grants_settled", "settled"),)
+
+    owner: Mapped[str] = mapped_column(String(255), primary_key=True)
+    avi: Mapped[str] = mapped_column(String(130), primary_key=True)
+    active: Mapped[bool]
+    permissions: Mapped[dict[str, Any]] = mapped_column(JSON)
+    first_release: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime] = mapped_column(UtcDateTime)
+    # id of the last event: whoever settles an older state does not mark a newer one
+    change: Mapped[str] = mapped_column(String(36))
+    settled: Mapped[bool]
+
+
+class GrantEventRow(Base):
+    """One grant or revocation; only ever appended. A UUIDv7, so ids sort by time."""
+
+    __tablename__ = "grant_events"
+    __table_args__ = (Index("ix_grant_events_owner_id", "owner", "id"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(255))
+    avi: Mapped[str] = mapped_column(String(130))
+    action: Mapped[Literal["granted", "revoked"]] = mapped_column(String(16))
+    permissions: Mapped[dict[str, Any]] = mapped_column(JSON)
+    release: Mapped[str | None] = mapped_column(String(64))
+    time: Mapped[datetime] = mapped_column(UtcDateTime)

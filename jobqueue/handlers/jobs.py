@@ -62,7 +62,7 @@ class JobsHandler(JobQueueHandler):
         request=JobSubmission,
         response=Job,
         status=201,
-        errors=(429, 503),
+        errors=(409, 429, 503),
     )
     async def post(self) -> None:
         """Submit a job for the owner named; answered once it is stored, whatever happens afterwards."""
@@ -111,7 +111,7 @@ class CloneHandler(JobQueueHandler):
         request=JobClone,
         response=Job,
         status=201,
-        errors=(404, 429, 503),
+        errors=(404, 409, 429, 503),
     )
     async def post(self, job: str) -> None:
         """Submit the same pipeline of the same release, with the parameters named replaced; answers the new job."""

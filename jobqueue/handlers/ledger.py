@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
+from gavip_api.enums import Role
 from gavip_api.errors import BadRequest
-from gavip_api.models import LedgerState, Pool, QueueState, Reservation, ReservationRequest
+from gavip_api.models import LedgerState, Model, Pool, QueueState, Reservation, ReservationRequest
 from gavip_api.scopes import JOBQUEUE_OPERATE, JOBQUEUE_RESERVE
 from gavip_web.openapi import operation
 
@@ -23,13 +26,21 @@ class QueueHandler(JobQueueHandler):
         self.reply(await self.jobs.queue())
 
 
+class PoolQuery(Model):
+    """What is known of the user."""
+
+    role: tuple[Role, ...] = Field(
+        default=(), description="the user's roles, may be repeated; default: the last known"
+    )
+
+
 class PoolHandler(JobQueueHandler):
     """``/pools/{owner}``."""
 
-    @operation("Show a user's pool", scopes=ACT_FOR, response=Pool)
+    @operation("Show a user's pool", scopes=ACT_FOR + RESERVE, query=PoolQuery, response=Pool)
     async def get(self, owner: str) -> None:
-        """Show a user's limit, what is used, and by what."""
-        self.reply(await self.jobs.pool(owner))
+        """Show a user's limit, what is used, by what, and what is free."""
+        self.reply(await self.jobs.pool(owner, self.query(PoolQuery).role or None))
 
 
 class LedgerHandler(JobQueueHandler):

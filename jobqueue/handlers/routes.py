@@ -5,7 +5,7 @@ from __future__ import annotations
 from gavip_api import __version__
 from gavip_web.openapi import Api
 
-from . import events, jobs, ledger, operators, runs, schedules
+from . import events, jobs, ledger, operators, permits, runs, schedules
 
 
 def make_api() -> Api:
@@ -29,6 +29,7 @@ def make_api() -> Api:
     api.add("/schedules/{schedule}/pause", schedules.PauseHandler)
     api.add("/schedules/{schedule}/resume", schedules.ResumeHandler)
     api.add("/hooks/{owner}/secret", schedules.SecretHandler)
+    api.add("/permits", permits.PermitsHandler)
     api.add("/queue", ledger.QueueHandler)
     api.add("/pools/{owner}", ledger.PoolHandler)
     api.add("/pools/{name}/limits", operators.UserLimitsHandler)

@@ -46,7 +46,7 @@ class SchedulesHandler(JobQueueHandler):
         request=ScheduleSubmission,
         response=Schedule,
         status=201,
-        errors=(429, 503),
+        errors=(409, 429, 503),
     )
     async def post(self) -> None:
         """Make a schedule for the owner named in what it submits; that is checked now and at every run."""

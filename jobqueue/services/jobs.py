@@ -7,12 +7,12 @@ the commit, never before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy.orm import Session
 
 from gavip_api import resources
-from gavip_api.enums import JobState, OriginKind, Template
+from gavip_api.enums import JobState, OriginKind, Role, Template
 from gavip_api.errors import Conflict
 from gavip_api.manifest import PipelineSpec, ResourceSpec
 from gavip_api.models import (
@@ -143,9 +143,9 @@ class JobService:
         self._committed(job)
         return job
 
-    async def pool(self, owner: str) -> Pool:
-        """Return a user's pool."""
-        return await self._database.read(self._queries.pool, owner)
+    async def pool(self, owner: str, roles: Sequence[Role] | None = None) -> Pool:
+        """Return a user's pool, by the roles given or else the last known."""
+        return await self._database.read(self._queries.pool, owner, roles)
 
     async def ledger(self) -> LedgerState:
         """Return everything that is allocated."""
@@ -182,6 +182,7 @@ def _again(session: Session, job_id: str) -> tuple[JobState, JobSubmission]:
         pipeline=row.pipeline,
         spec=spec,
         parameters=row.parameters,
+        permissions=jobs.permissions(row),
         resources=_choice(row, spec.resources),
         hooks=tuple(
             HookRequest(url=hook.url, states=tuple(JobState(s) for s in hook.states["only"]))

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from gavip_api.enums import ReservationKind, ReservationState, WaitingKind
+from gavip_api.enums import ReservationKind, ReservationState, Role, WaitingKind
 from gavip_api.errors import Conflict, InvalidInput
 from gavip_api.models import Pool, Reservation, ReservationRequest, utcnow
 from jobqueue.amounts import Amount
@@ -153,12 +153,21 @@ class Ledger:
         """Return what is free, from memory: for schedulers and explanations."""
         return QuickRoom(self.capacity, self.occupancy, self.rules, self.shares)
 
-    def pool(self, session: Session, owner: str) -> Pool:
-        """Return a user's pool with all that is held in it, oldest first."""
+    def pool(self, session: Session, owner: str, roles: Sequence[Role] | None = None) -> Pool:
+        """Return a user's pool with all that is held in it, oldest first.
+
+        Parameters
+        ----------
+        roles : sequence of Role, optional
+            The user's, if the asker knows them; default: the last known.
+        """
+        limit = self.rules.known(owner, roles) if roles else self.rules.limit(session, owner)
+        used = self.used(session, owner)
         return Pool(
             owner=owner,
-            limit=self.rules.limit(session, owner).wire(),
-            used=self.used(session, owner).wire(),
+            limit=limit.wire(),
+            used=used.wire(),
+            free=(limit - used).least(self.capacity - self.used(session)).wire(),
             holders=self.lines(session, owner),
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
-from gavip_api.enums import JobState, OriginKind
+from gavip_api.enums import JobState, OriginKind, Role
 from gavip_api.models import (
     Job,
     JobError,
@@ -61,9 +63,9 @@ class Queries:
             next=rows[limit - 1].id if len(rows) > limit else None,
         )
 
-    def pool(self, session: Session, owner: str) -> Pool:
+    def pool(self, session: Session, owner: str, roles: Sequence[Role] | None = None) -> Pool:
         """Return a user's pool."""
-        return self._ledger.pool(session, owner)
+        return self._ledger.pool(session, owner, roles)
 
     def ledger(self, session: Session) -> LedgerState:
         """Return everything that is allocated."""
@@ -98,6 +100,7 @@ class Queries:
             parameters=row.parameters,
             resources=jobs.amount(row).wire(),
             time_limit=row.time_limit,
+            permissions=jobs.permissions(row),
             state=JobState(row.state),
             attempt=row.attempt,
             progress=Progress.model_validate(row.progress),

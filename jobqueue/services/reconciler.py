@@ -383,6 +383,7 @@ def _snapshot(session: Session, job_id: str) -> tuple[Attempt, JobState, bool]:
         time_limit=job.time_limit,
         product=row.product,
         template=Template(job.template),
+        permissions=jobs.permissions(job),
     )
     return attempt, JobState(job.state), job.cancel_requested
 

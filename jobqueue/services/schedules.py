@@ -24,6 +24,7 @@ from gavip_web.database import Database
 from jobqueue.storage import schedules
 from jobqueue.storage.orm import ScheduleRow
 
+from . import permits
 from .submission import Submission
 from .timetable import due_after
 
@@ -80,6 +81,8 @@ class Schedules:
             If expression, zone or what it would submit is not valid.
         LimitReached
             If the owner has too many.
+        PermissionsNeeded
+            If the owner does not grant the AVI what its jobs may do.
         """
         row = await asyncio.to_thread(self._row, request)
 
@@ -89,6 +92,7 @@ class Schedules:
                     f"You have {self._most} schedules, and no more are allowed.",
                     hint="Delete one that you no longer need.",
                 )
+            permits.check(session, row.owner, request.job.avi, request.job.permissions)
             session.add(row)
             return _model(row)
 

@@ -28,9 +28,10 @@ from gavip_api.models import (
 from gavip_api.slugs import check_slug, new_id
 from gavip_spawner.layout import StateLayout, split_ref
 from jobqueue.amounts import Amount
-from jobqueue.storage import deliveries
+from jobqueue.storage import deliveries, jobs
 from jobqueue.storage.orm import JobRow
 
+from . import permits
 from .ledger import Ledger
 from .machine import JobMachine
 from .queries import Queries
@@ -116,6 +117,7 @@ class Submission:
             title=title,
             spec=submission.spec.model_dump(mode="json", by_alias=True),
             parameters=values,
+            permissions=submission.permissions.model_dump(mode="json"),
             memory=amount.memory,
             millicpu=amount.millicpu,
             archive=amount.archive,
@@ -175,9 +177,12 @@ class Submission:
 
         Raises
         ------
+        PermissionsNeeded
+            If the owner does not grant the AVI what the job may do.
         LimitReached
             If the owner, or all users together, have too many jobs waiting.
         """
+        permits.check(session, row.owner, row.avi, jobs.permissions(row))
         waiting = self._waitlist.count(row.owner)
         if waiting >= self._max_queued:
             raise LimitReached(

@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session
 
 from gavip_api.enums import JobState
 from gavip_api.errors import NotFound
+from gavip_api.manifest import NOTHING_GRANTED, Permissions
 from jobqueue.amounts import Amount
 
 from .orm import AttemptRow, JobRow
 
 ACTIVE = (JobState.STARTING.value, JobState.RUNNING.value)
+_UNFINISHED = (JobState.QUEUED.value, *ACTIVE)
 
 
 def reservation_id(job_id: str) -> str:
@@ -102,6 +104,19 @@ def find(session: Session, wanted: JobFilter, limit: int) -> list[JobRow]:
     if wanted.before is not None:
         query = query.where(JobRow.id < wanted.before)
     return list(session.scalars(query.order_by(JobRow.id.desc()).limit(limit)))
+
+
+def unfinished(session: Session, owner: str, avi: str) -> list[JobRow]:
+    """Return the jobs of an AVI for a user that are not over."""
+    query = select(JobRow).where(
+        JobRow.owner == owner, JobRow.avi == avi, JobRow.state.in_(_UNFINISHED)
+    )
+    return list(session.scalars(query.order_by(JobRow.id)))
+
+
+def permissions(row: JobRow) -> Permissions:
+    """Return what a job may do."""
+    return Permissions.model_validate(row.permissions) if row.permissions else NOTHING_GRANTED
 
 
 def active(session: Session) -> list[JobRow]:

@@ -62,6 +62,8 @@ class JobRow(Base):
     title: Mapped[str] = mapped_column(String(200))
     spec: Mapped[dict[str, Any]]
     parameters: Mapped[dict[str, Any]]
+    # none in rows from before permissions were asked for: nothing is granted then
+    permissions: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     memory: Mapped[int] = mapped_column(BigInteger)
     millicpu: Mapped[int] = mapped_column(Integer)
     archive: Mapped[int] = mapped_column(Integer, default=0)
@@ -222,6 +224,17 @@ class ScheduleRow(Base):
     last_job: Mapped[str | None] = mapped_column(String(36))
     last_message: Mapped[str] = mapped_column(Text)
     created: Mapped[datetime]
+
+
+class PermitRow(Base):
+    """What a user grants an AVI, as the portal last said; without a row, nothing."""
+
+    __tablename__ = "permits"
+
+    owner: Mapped[str] = mapped_column(String(255), primary_key=True)
+    avi: Mapped[str] = mapped_column(String(130), primary_key=True)
+    granted: Mapped[dict[str, Any]]
+    updated: Mapped[datetime]
 
 
 class DeliveryRow(Base):

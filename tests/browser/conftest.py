@@ -74,3 +74,8 @@ def sign_in(page: Page, platform: RunningPlatform, user: str = "alice") -> None:
     page.get_by_label("Password").fill(platform.passwords[user])
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"{platform.portal}**")
+
+
+def allow(page: Page) -> None:
+    """Allow what an AVI asks for, in the dialogue that opens at its first start."""
+    page.get_by_role("dialog").get_by_role("button", name="Allow and start").click()

@@ -54,6 +54,15 @@ def test_jobs_from_the_command_line(
 
     assert facts("users", "me")["name"] == "alice"
     assert "gavidav" in gavip("avis", "list")
+    refused = gavip("jobs", "create", "--avi", "gavip/gavidav", "--pipeline", "hr-diagram", code=1)
+    assert "needs your permission to query the Gaia archive in your name" in refused
+    assert "gavip avis permissions-set" in refused
+    asked = facts("avis", "permissions", "gavip", "gavidav")["asked"]
+    granted = facts(
+        "avis", "permissions-set", "gavip", "gavidav", "--permissions", json.dumps(asked)
+    )
+    assert granted["granted"] == asked
+    assert "gavip/gavidav" in gavip("permissions", "list")
     ids = [
         facts("jobs", "create", "--avi", "gavip/gavidav", "--pipeline", "hr-diagram",
               "--parameters", json.dumps({"radius": 1 + i}))["id"]
@@ -74,3 +83,5 @@ def test_jobs_from_the_command_line(
         "jobs", "create", "--avi", "gavip/gavidav", "--pipeline", "hr-diagram",
         "--parameters", '{"radius": 99}', code=1,
     )  # fmt: skip
+    assert facts("avis", "permissions-delete", "gavip", "gavidav")["stopping"] == 0
+    assert facts("permissions", "list") == []

@@ -39,8 +39,14 @@ def platform(
 
 @pytest.fixture
 def page(context: BrowserContext, platform: RunningPlatform) -> Page:
+    """Return a page of somebody who has allowed both AVIs what they ask."""
     page = context.new_page()
     sign_in(page, platform)
+    for avi in ("gavip/faulty", "gavip/gavidav"):
+        asked = api(page, platform, "GET", f"avis/{avi}/permissions")["body"]["asked"]
+        body = {"permissions": asked}
+        granted = api(page, platform, "PUT", f"avis/{avi}/permissions", body)
+        assert granted["status"] == 200, granted
     return page
 
 

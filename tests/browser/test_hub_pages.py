@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import sign_in
-from tests.support.running import RunningPlatform
+from tests.support.running import ROOT, RunningPlatform
+
+AXE = ROOT / "extensions" / "node_modules" / "axe-core" / "axe.min.js"
 
 pytestmark = pytest.mark.browser
 
@@ -45,6 +49,7 @@ def test_lab_opens_on_the_user_space_and_asks_nothing(
     page = context.new_page()
     sign_in(page, platform, "bob")
     page.get_by_role("link", name="JupyterLab", exact=True).click()
+    page.get_by_role("button", name="Start").click()
     page.wait_for_url(re.compile(r"http://bob\..*/lab"), timeout=60_000)
     expect(page.locator(".jp-DirListing-item", has_text="my-notes")).to_be_visible(timeout=60_000)
     expect(
@@ -57,3 +62,89 @@ def test_lab_opens_on_the_user_space_and_asks_nothing(
     # what Lab holds is in the ledger, and in sight
     page.goto(platform.portal)
     expect(page.get_by_text(re.compile(r"1\.0 GiB of"))).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_starting_lab_asks_how_much_it_may_use(
+    context: BrowserContext,
+    platform: RunningPlatform,
+    shot: Callable[[Page, str], None],
+    scheme: Any,
+) -> None:
+    page = context.new_page()
+    page.emulate_media(color_scheme=scheme)
+    sign_in(page, platform, "dev")
+    page.get_by_role("link", name="JupyterLab", exact=True).click()
+    expect(page.get_by_role("heading", name="Start JupyterLab")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Free for you now: [\d.]+ GiB of memory"))).to_be_visible()
+    expect(page.get_by_role("radio", name=re.compile("Small"))).to_be_checked()
+    shot(page, "form")
+    page.evaluate(AXE.read_text() + ";0")
+    found = page.evaluate("axe.run(document.querySelector('main'), {resultTypes: ['violations']})")
+    assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
+
+    # what is no amount, what is out of bounds, and what the ledger refuses: the reason, and the form as it was sent
+    capacity = page.request.get(f"{platform.portal}api/v1/queue").json()["capacity"]["memory"]
+    beyond = f"{(capacity / 2**30) + 0.5:.1f}" if capacity < 7 << 30 else "7.9"
+    for memory, reason in (("lots", "must be a number of GiB"), ("9999", "must be")):
+        page.get_by_label("Memory in GiB").fill(memory)
+        expect(page.get_by_role("radio", name="Exactly")).to_be_checked()
+        page.get_by_role("button", name="Start").click()
+        expect(page.get_by_role("alert")).to_contain_text(reason)
+        expect(page.get_by_label("Memory in GiB")).to_have_value(memory)
+    page.get_by_label("Memory in GiB").fill(beyond)
+    page.get_by_label("Processor cores").fill("4")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("alert")).to_contain_text(re.compile("asks for .*(cores|memory)"))
+    expect(page.get_by_role("alert")).to_contain_text("Ask for less")
+    shot(page, "refused")
+
+
+def test_an_exact_amount_is_what_lab_gets(
+    context: BrowserContext, platform: RunningPlatform, shot: Callable[[Page, str], None]
+) -> None:
+    page = context.new_page()
+    sign_in(page, platform, "olivia")
+    page.get_by_role("link", name="JupyterLab", exact=True).click()
+    # by keyboard: the last radio, then the two fields
+    page.get_by_role("radio", name=re.compile("Small")).focus()
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_role("radio", name="Exactly")).to_be_checked()
+    page.keyboard.press("Tab")
+    page.keyboard.type("0.75")
+    page.keyboard.press("Tab")
+    page.keyboard.type("0.5")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"http://olivia\..*/lab"), timeout=60_000)
+    pool = page.request.get(f"{platform.portal}api/v1/pools/me").json()
+    (lab,) = [h for h in pool["holders"] if h["kind"] == "notebook"]
+    assert (lab["amount"]["memory"], lab["amount"]["cpu"]) == (3 << 28, 0.5)
+
+
+def test_hostile_options_are_refused_by_the_hubs_api(
+    context: BrowserContext, platform: RunningPlatform
+) -> None:
+    page = context.new_page()
+    sign_in(page, platform, "dev")
+    page.goto(f"{platform.url}/hub/token")
+    page.get_by_role("button", name="Request new API token").click()
+    shown = page.locator("#token-result")
+    expect(shown).to_have_text(re.compile("^[0-9a-f]{20,}$"))
+    headers = {"Authorization": f"token {shown.inner_text().strip()}"}
+    server = f"{platform.url}/hub/api/users/dev/server"
+    for options in ({"memory": "1T"}, {"cpu": 1e9}, {"image": "evil"}, {"instance": {}}, [1]):
+        page.request.post(server, headers=headers, data=options)
+        deadline = time.monotonic() + 20
+        while True:
+            user = page.request.get(f"{platform.url}/hub/api/users/dev", headers=headers).json()
+            if not user["pending"]:
+                break
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(100)
+        assert user["servers"] == {}, options
+    # the form is there all the same, with the default
+    page.goto(f"{platform.url}/hub/spawn")
+    expect(page.get_by_role("radio", name=re.compile("Small"))).to_be_checked()
+    # and a link with options starts nothing
+    page.goto(f"{platform.url}/hub/spawn/dev?opt-memory=2147483648&opt-size=small")
+    expect(page.get_by_role("alert")).to_contain_text("not started by a link")

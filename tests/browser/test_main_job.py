@@ -10,7 +10,7 @@ import pytest
 from astropy.table import Table
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import sign_in
+from tests.browser.conftest import allow, sign_in
 from tests.support.running import RunningPlatform
 
 pytestmark = pytest.mark.browser
@@ -42,12 +42,16 @@ def test_from_sign_in_to_a_product(
     shot(page, "2-avi")
 
     page.get_by_role("button", name="Open", exact=True).first.click()
+    dialogue = page.get_by_role("dialog", name="Allow Gaia archive visualisations to do this?")
+    expect(dialogue.get_by_text("Query the Gaia archive in your name")).to_be_visible()
+    shot(page, "3-permissions")
+    allow(page)
     page.wait_for_url(re.compile(r"http://avi-[0-9a-f]{32}\."), timeout=60_000)
     page.get_by_role("button", name="Show stars").wait_for(timeout=60_000)
     expect(page.get_by_text(re.compile(r"[\d,]+ of [\d,]+ stars have a parallax"))).to_be_visible(
         timeout=60_000
     )
-    shot(page, "3-interface")
+    shot(page, "4-interface")
 
     page.get_by_label("Place").first.select_option("Hyades")
     page.get_by_role("button", name="Show stars").click()
@@ -59,13 +63,13 @@ def test_from_sign_in_to_a_product(
     expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=JOB_LIMIT)
     expect(page.get_by_text("In your files: avis/gavip.gavidav/hr-diagram-")).to_be_visible()
     expect(page.get_by_role("img", name="HR diagram")).to_be_visible()
-    shot(page, "4-product-in-the-avi")
+    shot(page, "5-product-in-the-avi")
 
     page.goto(platform.portal)
     page.get_by_role("link", name="Jobs", exact=True).click()
     page.get_by_role("link", name="HR diagram of a cone").first.click()
     expect(page.get_by_text("Succeeded").first).to_be_visible()
-    shot(page, "5-job")
+    shot(page, "6-job")
 
     with page.expect_download() as download:
         page.get_by_role("link", name=re.compile(r"\.fits")).first.click()
@@ -81,7 +85,7 @@ def test_from_sign_in_to_a_product(
     page.get_by_role("link", name="gavip.gavidav").click()
     page.get_by_role("link", name=re.compile("^hr-diagram-")).first.click()
     expect(page.get_by_role("link", name="executed.ipynb").first).to_be_visible()
-    shot(page, "6-files")
+    shot(page, "7-files")
     products = list(platform.userspace("alice").glob("avis/gavip.gavidav/hr-diagram-*"))
     assert len(products) == 1
     assert faults == []
@@ -100,6 +104,7 @@ def test_a_pipeline_from_its_form(
     shot(page, "refused")
     field.fill("1.5")
     page.get_by_role("button", name="Run", exact=True).click()
+    allow(page)
     page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}"))
     expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=JOB_LIMIT)
     shot(page, "succeeded")
@@ -110,6 +115,7 @@ def test_signing_out_stops_what_runs(context: BrowserContext, platform: RunningP
     sign_in(page, platform, "school")
     open_avi(page, platform)
     page.get_by_role("button", name="Open", exact=True).first.click()
+    allow(page)
     page.wait_for_url(re.compile(r"http://avi-[0-9a-f]{32}\."), timeout=60_000)
     address = page.url
     page.goto(platform.portal)
@@ -129,9 +135,10 @@ def test_nobody_enters_anothers_instance(
     context: BrowserContext, platform: RunningPlatform
 ) -> None:
     page = context.new_page()
-    sign_in(page, platform, "alice")
+    sign_in(page, platform, "olivia")
     open_avi(page, platform)
     page.get_by_role("button", name="Open", exact=True).first.click()
+    allow(page)
     page.wait_for_url(re.compile(r"http://avi-[0-9a-f]{32}\."), timeout=60_000)
     address = page.url
     assert context.browser is not None

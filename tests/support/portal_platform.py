@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import httpx
 from traitlets.config import Config
 
 from gavip_portal.app import PortalApp
@@ -111,6 +112,13 @@ class Platform:
         folder = self.state / "userspace" / user
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+async def allow(client: httpx.AsyncClient, avi: str = "gavip/demo") -> None:
+    """Allow an AVI what it asks, as its user does before opening it for the first time."""
+    asked = (await client.get(f"avis/{avi}/permissions")).json()["asked"]
+    answer = await client.put(f"avis/{avi}/permissions", json={"permissions": asked})
+    assert answer.status_code == 200, answer.text
 
 
 @contextlib.asynccontextmanager

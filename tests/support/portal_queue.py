@@ -30,7 +30,9 @@ class FakeQueue:
     logs: dict[str, str] = field(default_factory=dict)
     submissions: list[dict[str, Any]] = field(default_factory=list)
     schedules: dict[str, dict[str, Any]] = field(default_factory=dict)
+    permits: dict[tuple[str, str], dict[str, Any] | None] = field(default_factory=dict)
     down: bool = False
+    checks_permits: bool = False
     url: str = ""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _server: HTTPServer | None = None
@@ -50,6 +52,7 @@ class FakeQueue:
                 (base + r"/schedules/([^/]+)", Schedule),
                 (base + r"/schedules/([^/]+)/(pause|resume)", SchedulePause),
                 (base + r"/hooks/([^/]+)/secret", HookSecret),
+                (base + r"/permits", Permits),
                 (base + r"/events", OwnerEvents),
                 (base + r"/queue", Queue),
                 (base + r"/pools/([^/]+)", Pool),
@@ -159,6 +162,11 @@ class Jobs(Base):
 
     def post(self) -> None:
         asked = json.loads(self.request.body)
+        known = self.queue.permits.get((asked["owner"]["name"], asked["avi"]))
+        if self.queue.checks_permits and known is None:
+            self.set_status(409)
+            self.finish({"code": "permissions-needed", "detail": "Not granted.", "hint": "Grant."})
+            return
         self.queue.submissions.append(asked)
         job = self.queue.add(
             asked["owner"]["name"],
@@ -167,9 +175,24 @@ class Jobs(Base):
             pipeline=asked["pipeline"],
             title=asked["spec"]["title"],
             parameters=asked["parameters"],
+            permissions=asked["permissions"],
         )
         self.set_status(201)
         self.finish(job)
+
+
+class Permits(Base):
+    def put(self) -> None:
+        asked = json.loads(self.request.body)
+        self.queue.permits[asked["owner"], asked["avi"]] = asked["granted"]
+        ended = []
+        if asked["granted"] is None:
+            jobs = self.queue.jobs.values()
+            ended = [j["id"] for j in jobs if j["state"] not in FINAL
+                     and (j["owner"], j["avi"]) == (asked["owner"], asked["avi"])]  # fmt: skip
+        for job_id in ended:
+            self.queue.change(job_id, state="cancelled", ended=now())
+        self.finish({"cancelling": len(ended)})
 
 
 class Job(Base):

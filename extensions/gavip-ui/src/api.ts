@@ -1,13 +1,16 @@
 import { ApiError, toApiError } from "./errors";
 import type {
   Deletion,
+  AviPermissions,
   Instance,
   InstanceRequest,
   Job,
   JobPage,
   JobRequest,
+  PermissionGrant,
   Pool,
   Problem,
+  Revoked,
   Schedule,
   SchedulePage,
   ScheduleRequest,
@@ -86,6 +89,27 @@ export class ApiClient {
     return { text: new TextDecoder().decode(bytes), next: offset + bytes.byteLength };
   }
 
+  permissions(avi: string, release?: string): Promise<AviPermissions> {
+    const search = release === undefined ? "" : `?${new URLSearchParams({ release })}`;
+    return this.request("GET", `${aviPath(avi)}/permissions${search}`);
+  }
+
+  /** Grants what the person was shown; a conflict when the release asks for something else by now. */
+  grantPermissions(shown: AviPermissions): Promise<AviPermissions> {
+    return this.request("PUT", `${aviPath(shown.avi)}/permissions`, {
+      permissions: shown.asked,
+      release: shown.release,
+    });
+  }
+
+  revokePermissions(avi: string): Promise<Revoked> {
+    return this.request("DELETE", `${aviPath(avi)}/permissions`);
+  }
+
+  grants(): Promise<PermissionGrant[]> {
+    return this.request("GET", "permissions");
+  }
+
   pool(): Promise<Pool> {
     return this.request("GET", "pools/me");
   }
@@ -129,6 +153,10 @@ export class ApiClient {
     if (!response.ok) throw new ApiError(response.status, await problemOf(response));
     return response;
   }
+}
+
+function aviPath(avi: string): string {
+  return `avis/${avi.split("/").map(encodeURIComponent).join("/")}`;
 }
 
 async function problemOf(response: Response): Promise<Problem> {

@@ -5,6 +5,7 @@ export * from "./errors";
 export * from "./events";
 export * from "./form";
 export * from "./format";
+export * from "./permissions";
 export * from "./progress";
 export * from "./states";
 export * from "./types";

@@ -152,6 +152,52 @@ export interface Deletion {
   done: boolean;
 }
 
+/** What an AVI may do besides what every AVI may. */
+export interface Permissions {
+  userspace: "none" | "read";
+  archive: boolean;
+  network: string[];
+}
+
+/** One permission as people read it. */
+export interface PermissionWords {
+  permission: string;
+  text: string;
+  consequence: string;
+}
+
+/** What a release asks of the person, what they granted, and what is missing. */
+export interface AviPermissions {
+  avi: string;
+  title: string;
+  release: string;
+  version: string;
+  asked: Permissions;
+  granted: Permissions | null;
+  needed: Permissions;
+  asked_in_words: PermissionWords[];
+  granted_in_words: PermissionWords[];
+  needed_in_words: PermissionWords[];
+  first_release: string | null;
+  since: string | null;
+}
+
+/** What the person granted one AVI. */
+export interface PermissionGrant {
+  avi: string;
+  title: string;
+  granted: Permissions;
+  in_words: PermissionWords[];
+  first_release: string;
+  since: string;
+}
+
+/** What ended with a revocation. */
+export interface Revoked {
+  stopping: number;
+  cancelling: number;
+}
+
 /** RFC 9457 problem details with our members. */
 export interface Problem {
   title?: string;

@@ -1,4 +1,15 @@
-import { errorBox, ParameterForm, part, replace, toApiError } from "@gavip/ui";
+import {
+  errorBox,
+  GRANTED,
+  ParameterForm,
+  part,
+  replace,
+  revokedText,
+  revokePermissions,
+  setText,
+  toApiError,
+  withPermissions,
+} from "@gavip/ui";
 import type { Page } from "./page";
 
 export function startAvi(page: Page): void {
@@ -9,6 +20,34 @@ export function startAvi(page: Page): void {
   for (const form of page.root.querySelectorAll<HTMLFormElement>("form[data-pipeline]")) {
     submitWith(page, avi, form);
   }
+  const revoke = page.root.querySelector<HTMLButtonElement>("[data-part=revoke]");
+  revoke?.addEventListener("click", () => void takeBack(page, avi, revoke));
+  document.addEventListener(GRANTED, () => showGranted(page, true));
+}
+
+function showGranted(page: Page, granted: boolean): void {
+  part("granted", page.root).hidden = !granted;
+  part("not-granted", page.root).hidden = granted;
+  replace(part("revoke-result", page.root));
+}
+
+async function takeBack(page: Page, avi: string, button: HTMLButtonElement): Promise<void> {
+  const place = part("revoke-result", page.root);
+  replace(place);
+  button.disabled = true;
+  try {
+    const ended = await revokePermissions(page.api, avi, page.root.dataset["title"] ?? avi);
+    if (ended === null) return;
+    showGranted(page, false);
+    setText(place, revokedText(ended));
+  } catch (error) {
+    replace(
+      place,
+      errorBox(toApiError(error), () => void takeBack(page, avi, button)),
+    );
+  } finally {
+    button.disabled = false;
+  }
 }
 
 async function open(page: Page, avi: string, button: HTMLButtonElement): Promise<void> {
@@ -18,7 +57,15 @@ async function open(page: Page, avi: string, button: HTMLButtonElement): Promise
   button.setAttribute("aria-busy", "true");
   try {
     const view = button.dataset["open"];
-    const instance = await page.api.startInstance(view ? { avi, view } : { avi });
+    const instance = await withPermissions(page.api, avi, undefined, () =>
+      page.api.startInstance(view ? { avi, view } : { avi }),
+    );
+    if (instance === null) {
+      release();
+      // the browser gives the focus back to no button that was disabled
+      button.focus();
+      return;
+    }
     // an instance that is already running opens at once
     location.assign(
       instance.state === "ready" && instance.url
@@ -30,6 +77,10 @@ async function open(page: Page, avi: string, button: HTMLButtonElement): Promise
       place,
       errorBox(toApiError(error), () => void open(page, avi, button)),
     );
+    release();
+  }
+
+  function release(): void {
     button.disabled = false;
     button.removeAttribute("aria-busy");
   }
@@ -55,8 +106,17 @@ function submitWith(page: Page, avi: string, element: HTMLFormElement): void {
     button.disabled = true;
     try {
       const pipeline = element.dataset["pipeline"] ?? "";
-      const job = await page.api.submitJob({ avi, pipeline, parameters: values });
-      location.assign(`${page.prefix}jobs/${job.id}`);
+      const job = await withPermissions(
+        page.api,
+        avi,
+        undefined,
+        () => page.api.submitJob({ avi, pipeline, parameters: values }),
+        "do",
+      );
+      if (job === null) {
+        button.disabled = false;
+        button.focus();
+      } else location.assign(`${page.prefix}jobs/${job.id}`);
     } catch (caught) {
       const error = toApiError(caught);
       const unplaced = form.show(error.fields);
@@ -79,15 +139,25 @@ function submitWith(page: Page, avi: string, element: HTMLFormElement): void {
     }
     scheduleButton.disabled = true;
     try {
-      await page.api.makeSchedule({
+      const made = await withPermissions(
+        page.api,
         avi,
-        pipeline: element.dataset["pipeline"] ?? "",
-        parameters: values,
-        cron: part<HTMLInputElement>("cron", element).value,
-        timezone: part<HTMLInputElement>("zone", element).value,
-        overlap: part<HTMLSelectElement>("overlap", element).value as "skip",
-      });
-      location.assign(`${page.prefix}schedules`);
+        undefined,
+        () =>
+          page.api.makeSchedule({
+            avi,
+            pipeline: element.dataset["pipeline"] ?? "",
+            parameters: values,
+            cron: part<HTMLInputElement>("cron", element).value,
+            timezone: part<HTMLInputElement>("zone", element).value,
+            overlap: part<HTMLSelectElement>("overlap", element).value as "skip",
+          }),
+        "do",
+      );
+      if (made === null) {
+        scheduleButton.disabled = false;
+        scheduleButton.focus();
+      } else location.assign(`${page.prefix}schedules`);
     } catch (caught) {
       const error = toApiError(caught);
       form.show(error.fields);

@@ -8,6 +8,7 @@ import {
   replace,
   setText,
   toApiError,
+  withPermissions,
 } from "@gavip/ui";
 import type { Page } from "./page";
 
@@ -93,8 +94,13 @@ export function startInstance({ root, api, prefix }: Page): void {
     if (!current) return;
     retry.disabled = true;
     const { avi, view, release } = current;
-    api.startInstance({ avi, view, release }).then(
-      (instance) => location.replace(`${prefix}instances/${instance.id}`),
+    withPermissions(api, avi, release, () => api.startInstance({ avi, view, release })).then(
+      (instance) => {
+        if (instance === null) {
+          retry.disabled = false;
+          retry.focus();
+        } else location.replace(`${prefix}instances/${instance.id}`);
+      },
       (error: unknown) => {
         retry.disabled = false;
         replace(part("actions-error", root), errorBox(toApiError(error)));

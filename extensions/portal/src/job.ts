@@ -19,6 +19,7 @@ import {
   setText,
   stateBadge,
   toApiError,
+  withPermissions,
 } from "@gavip/ui";
 import { LogView } from "./log";
 import type { Page } from "./page";
@@ -112,7 +113,12 @@ class JobView {
   private async retry(): Promise<void> {
     this.retryButton.disabled = true;
     try {
-      location.assign(`${this.prefix}jobs/${(await this.api.retryJob(this.job.id)).id}`);
+      const { id, avi, release } = this.job;
+      const made = await withPermissions(this.api, avi, release, () => this.api.retryJob(id));
+      if (made === null) {
+        this.retryButton.disabled = false;
+        this.retryButton.focus();
+      } else location.assign(`${this.prefix}jobs/${made.id}`);
     } catch (error) {
       replace(
         part("error", this.root),

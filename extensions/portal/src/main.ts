@@ -8,6 +8,7 @@ import { startInstances } from "./instances";
 import { startJob } from "./job";
 import { startJobs } from "./jobs";
 import { type Page, readPage } from "./page";
+import { startPermissions } from "./permissions";
 import { startSchedules } from "./schedules";
 
 const pages: Record<string, (page: Page) => void> = {
@@ -17,6 +18,7 @@ const pages: Record<string, (page: Page) => void> = {
   jobs: startJobs,
   job: startJob,
   schedules: startSchedules,
+  permissions: startPermissions,
   instances: startInstances,
   instance: startInstance,
   files: startFiles,

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.portal_platform import Platform, running_portal, write_example
+from tests.support.portal_platform import Platform, allow, running_portal, write_example
 
 pytestmark = pytest.mark.integration
 
@@ -41,13 +41,18 @@ async def client(platform: Platform) -> AsyncIterator[Callable[[str], httpx.Asyn
 
 
 @pytest.fixture
-def ada(client: Callable[[str], httpx.AsyncClient]) -> httpx.AsyncClient:
-    return client("person-ada")
+async def ada(client: Callable[[str], httpx.AsyncClient]) -> httpx.AsyncClient:
+    """Return a client of a person who has allowed the demonstration AVI what it asks."""
+    made = client("person-ada")
+    await allow(made)
+    return made
 
 
 @pytest.fixture
-def grace(client: Callable[[str], httpx.AsyncClient]) -> httpx.AsyncClient:
-    return client("person-grace")
+async def grace(client: Callable[[str], httpx.AsyncClient]) -> httpx.AsyncClient:
+    made = client("person-grace")
+    await allow(made)
+    return made
 
 
 @pytest.fixture

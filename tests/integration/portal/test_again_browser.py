@@ -37,6 +37,7 @@ async def test_a_schedule_is_made_paused_and_deleted(platform: Platform, page: A
     await form.get_by_label("When, as a cron expression").fill("30 5 * * *")
     assert await violations(page) == []
     await form.get_by_role("button", name="Make a schedule").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Allow and start").click()
     await expect(page.get_by_role("heading", name="Schedules")).to_be_visible()
     await expect(page.get_by_text("30 5 * * *")).to_be_visible()
     assert await violations(page) == []

@@ -51,7 +51,7 @@ async def test_openapi_document_is_valid(ada: httpx.AsyncClient) -> None:
         )
         for path, item in make_api().document("/")["paths"].items()
         for method in item
-        if method in ("get", "post", "delete")
+        if method in ("get", "post", "put", "delete")
     ],
 )
 async def test_nothing_without_credentials(client: Client, method: str, path: str) -> None:
@@ -92,6 +92,11 @@ async def test_instance_reaches_jobs_of_its_avi_only(
         ("DELETE", "instances?owner=ada"),
         ("GET", "events"),
         ("GET", "instances/events"),
+        ("GET", "permissions"),
+        ("GET", "permissions/history"),
+        ("GET", "avis/gavip/demo/permissions"),
+        ("PUT", "avis/gavip/demo/permissions"),
+        ("DELETE", "avis/gavip/demo/permissions"),
     ):
         answer = await avi.request(
             method, path, json={"avi": "gavip/demo"} if method == "POST" else None
@@ -125,6 +130,7 @@ async def test_submit_resolves_and_checks(platform: Platform, ada: httpx.AsyncCl
         "ra": 56.75, "dec": 24.12, "radius": 1.0, "rows": 100, "colour": "viridis", "clean": True,
     }  # fmt: skip
     assert sent["spec"]["notebook"] == "pipelines/hr.ipynb"
+    assert sent["permissions"] == {"userspace": "none", "archive": True, "network": []}
     assert len(sent["release"]) == 40
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.portal_platform import Platform, running_portal, write_example
+from tests.support.portal_platform import Platform, allow, running_portal, write_example
 
 pytestmark = pytest.mark.integration
 
@@ -50,6 +50,7 @@ async def test_opening_starts_shares_and_tells_where(
         "app.ipynb",
     )
     assert options["release"] == ready["release"]
+    assert options["permissions"] == {"userspace": "none", "archive": True, "network": []}
 
 
 async def test_events_tell_every_step_and_end(platform: Platform, ada: httpx.AsyncClient) -> None:
@@ -86,6 +87,7 @@ async def test_limit_per_person(tmp_path: Path) -> None:
             base_url=platform.url + "api/v1/", headers={"Authorization": "token person-ada"}
         ) as ada,
     ):
+        await allow(ada)
         await opened(ada)
         refused = await ada.post(
             "instances", json={"avi": "gavip/demo", "view": "dashboard-density"}
@@ -208,6 +210,7 @@ async def test_restart_takes_up_what_it_left(tmp_path: Path, until: Until) -> No
         async with httpx.AsyncClient(
             base_url=first.url + "api/v1/", headers={"Authorization": "token person-ada"}
         ) as ada:
+            await allow(ada)
             asked = await opened(ada)
             await until(lambda: in_state(ada, asked["id"], "starting"))
 

@@ -11,7 +11,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from gavip_api.enums import ReservationKind
+from gavip_api.enums import ReservationKind, Role
 from gavip_api.errors import LimitReached, Unavailable
 from gavip_api.models import ReservationRequest, ResourceAmount
 from gavip_spawner.ledger import LedgerClient
@@ -30,7 +30,7 @@ class Ledger(RequestHandler):
     asked: list[tuple[str, str, str]] = []
     answers: list[tuple[int, dict[str, Any]]] = []
 
-    def answer(self) -> None:
+    def answer(self, *_: str) -> None:
         assert self.request.method is not None
         self.asked.append(
             (self.request.method, self.request.path, self.request.headers["Authorization"])
@@ -40,14 +40,14 @@ class Ledger(RequestHandler):
         if status != 204:
             self.finish(body)
 
-    put = delete = answer  # type: ignore[assignment]
+    put = delete = get = answer  # type: ignore[assignment]
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[LedgerClient]:
     Ledger.asked, Ledger.answers = [], []
     socket, port = bind_unused_port()
-    server = HTTPServer(Application([("/api/v1/reservations/.*", Ledger)]))
+    server = HTTPServer(Application([("/api/v1/(reservations|pools)/.*", Ledger)]))
     server.add_socket(socket)
     yield LedgerClient(f"http://127.0.0.1:{port}/api/v1", "secret", patience=5)
     server.stop()
@@ -94,3 +94,25 @@ async def test_a_queue_that_is_gone_does_not_hold_up_a_stop() -> None:
     with pytest.raises(Unavailable):
         await client.release("alice/")
     assert time.monotonic() - begun < 10
+
+
+async def test_the_pool_of_a_user_with_its_roles(client: LedgerClient) -> None:
+    amount = {"memory": 1 << 30, "cpu": 1}
+    Ledger.answers = [(200, {"owner": "a/b", "limit": amount, "used": amount, "free": amount})]
+    pool = await client.pool("a/b", (Role.SCIENTIST, Role.OPERATOR))
+    assert pool.free == ResourceAmount(**amount)
+    assert Ledger.asked == [("GET", "/api/v1/pools/a%2Fb", "token secret")]
+
+
+@pytest.mark.parametrize(
+    "answer", [(503, {}), (200, {"surprise": 1})], ids=["away", "something-else"]
+)
+async def test_a_pool_that_is_not_told_is_not_waited_for(
+    client: LedgerClient, answer: tuple[int, dict[str, Any]]
+) -> None:
+    Ledger.answers = [answer]
+    begun = time.monotonic()
+    with pytest.raises(Unavailable):
+        await client.pool("alice", ())
+    assert time.monotonic() - begun < 3
+    assert len(Ledger.asked) == 1
