@@ -41,6 +41,10 @@ NETWORK_SIGNS = (
         r"CERTIFICATE_VERIFY_FAILED|SELF_SIGNED_CERT|UNABLE_TO_GET_ISSUER_CERT",
         "the package index shows a certificate that this machine does not trust.",
     ),
+    (
+        r"\(from versions: none\)",
+        "the package index cannot be reached, or lacks a package.",
+    ),
 )
 
 
@@ -85,7 +89,8 @@ def _run(step: str, argv: "list[Any]", hint: str, log: pathlib.Path, **kwargs: A
         raise SetupFailed(
             "%s failed: %s\n\n%s\nThe whole output: %s" % (step, _cause(said), hint, log)
         )
-    _say("\r  ✓ %s (%.0f s)    " % (step, time.time() - started))
+    over = "\r" if sys.stdout.isatty() else ""
+    _say("%s  ✓ %s (%.0f s)" % (over, step, time.time() - started))
 
 
 def _cause(said: str) -> str:

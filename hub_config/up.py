@@ -104,9 +104,8 @@ def _prepare_archive(platform: Platform, environment: dict[str, str]) -> Path:
     )
     if built.returncode:
         raise StartFailed(
-            "The embedded archive could not be built (see above).\n"
-            "Its star catalogues come from PyPI: check the network and try again,\n"
-            "or use another TAP service: gavip up --archive URL"
+            "The embedded archive could not be built, for the reason above.\n"
+            'To use another TAP service instead: make run ARGS="--archive URL"   (or: gavip up --archive URL)'
         )
     return database
 

@@ -252,8 +252,9 @@ class Worker:
         for index, (column, values) in enumerate(
             zip(upload.table.columns, upload.columns, strict=True)
         ):
-            arrays[f"v{index}"] = np.ma.getdata(values)
-            arrays[f"m{index}"] = np.ma.getmaskarray(values)
+            # contiguous, for DuckDB before 2.0 reads columns of packed records at wrong places
+            arrays[f"v{index}"] = np.ascontiguousarray(np.ma.getdata(values))
+            arrays[f"m{index}"] = np.ascontiguousarray(np.ma.getmaskarray(values))
             quoted = column.name.lower().replace('"', '""')
             selected.append(
                 f'CAST(CASE WHEN m{index} THEN NULL ELSE v{index} END AS {column.storage_type}) AS "{quoted}"'
@@ -344,7 +345,13 @@ def _database_work(connection: duckdb.DuckDBPyConnection, stop: StopRequest) -> 
         raise QueryCancelled("The query was stopped.") from error
     except duckdb.Error as error:
         stop.check()
-        text = str(error).split("\n", 1)[0]
-        raise QueryFailed(f"The query failed: {text}") from error
+        raise QueryFailed(f"The query failed: {_reason(error)}") from error
     finally:
         stop.bind(None)
+
+
+def _reason(error: duckdb.Error) -> str:
+    """Return what the database says of a query, without its advice about functions and settings of its own."""
+    if "Division by zero" in str(error):
+        return "it divides by zero. Leave out the rows where the divisor is 0: WHERE x <> 0"
+    return str(error).split("\n", 1)[0]
