@@ -129,7 +129,7 @@ def test_a_database_that_cannot_be_written_is_said_in_words(tmp_path, monkeypatc
 
     monkeypatch.setattr(build, "fetch_packages", lambda *_: {})
     monkeypatch.setattr(build, "_write", no_space)
-    with pytest.raises(DatabaseUnusable, match="No space left on device$") as caught:
+    with pytest.raises(DatabaseUnusable, match=r"No space left on device$") as caught:
         build.build_database(tmp_path / "archive.duckdb", tmp_path, lambda line: None)
     assert str(tmp_path) in caught.value.hint
     assert list(tmp_path.iterdir()) == []
