@@ -252,9 +252,8 @@ class Worker:
         for index, (column, values) in enumerate(
             zip(upload.table.columns, upload.columns, strict=True)
         ):
-            # contiguous, for DuckDB before 2.0 reads columns of packed records at wrong places
-            arrays[f"v{index}"] = np.ascontiguousarray(np.ma.getdata(values))
-            arrays[f"m{index}"] = np.ascontiguousarray(np.ma.getmaskarray(values))
+            arrays[f"v{index}"] = np.ma.getdata(values)
+            arrays[f"m{index}"] = np.ma.getmaskarray(values)
             quoted = column.name.lower().replace('"', '""')
             selected.append(
                 f'CAST(CASE WHEN m{index} THEN NULL ELSE v{index} END AS {column.storage_type}) AS "{quoted}"'

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import sign_in
+from tests.browser.conftest import sign_in, violations
 from tests.support.running import RunningPlatform
 
 pytestmark = pytest.mark.browser
@@ -22,8 +23,23 @@ def test_a_wrong_password_says_so(
     page.get_by_label("Username").fill("alice")
     page.get_by_label("Password").fill("not it")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_text("Invalid username or password")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_text("Invalid username or password")
     shot(page, "sign-in")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_signing_in_is_accessible(
+    context: BrowserContext,
+    platform: RunningPlatform,
+    shot: Callable[[Page, str], None],
+    scheme: Literal["light", "dark"],
+) -> None:
+    page = context.new_page()
+    page.emulate_media(color_scheme=scheme)
+    page.goto(platform.url)
+    expect(page.get_by_role("main").get_by_role("heading", name="Sign in")).to_be_visible()
+    shot(page, "sign-in")
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("name", ["avi-" + "0" * 32, "portal", "jobqueue"])
