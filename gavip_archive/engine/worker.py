@@ -344,7 +344,13 @@ def _database_work(connection: duckdb.DuckDBPyConnection, stop: StopRequest) -> 
         raise QueryCancelled("The query was stopped.") from error
     except duckdb.Error as error:
         stop.check()
-        text = str(error).split("\n", 1)[0]
-        raise QueryFailed(f"The query failed: {text}") from error
+        raise QueryFailed(f"The query failed: {_reason(error)}") from error
     finally:
         stop.bind(None)
+
+
+def _reason(error: duckdb.Error) -> str:
+    """Return what the database says of a query, without its advice about functions and settings of its own."""
+    if "Division by zero" in str(error):
+        return "it divides by zero. Leave out the rows where the divisor is 0: WHERE x <> 0"
+    return str(error).split("\n", 1)[0]

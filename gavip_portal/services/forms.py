@@ -66,7 +66,7 @@ def _field(pipeline: str, name: str, spec: ParameterSpec, value: Any) -> Field:
         label=spec.title or name.replace("_", " ").capitalize(),
         type="enum" if spec.enum else spec.type,
         unit=spec.unit,
-        help=spec.description,
+        help=_sentence(spec.description),
         rule=rule_text(spec),
         text="" if value is None else _text(value),
         checked=value is True,
@@ -76,6 +76,12 @@ def _field(pipeline: str, name: str, spec: ParameterSpec, value: Any) -> Field:
             for allowed in spec.enum or ()
         ),
     )
+
+
+def _sentence(text: str) -> str:
+    """End a text with a full stop, for the rule of the parameter follows it."""
+    text = text.strip()
+    return text if not text or text[-1] in ".!?…" else text + "."
 
 
 def rule_text(spec: ParameterSpec) -> str:

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.support.running import ROOT, RunningPlatform, build_archive, running_platform
 
 ARTIFACTS = ROOT / "artifacts"
+AXE = ROOT / "extensions" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +80,16 @@ def sign_in(page: Page, platform: RunningPlatform, user: str = "alice") -> None:
 def allow(page: Page) -> None:
     """Allow what an AVI asks for, in the dialogue that opens at its first start."""
     page.get_by_role("dialog").get_by_role("button", name="Allow and start").click()
+
+
+def violations(page: Page) -> list[str]:
+    """Return serious and critical violations that axe finds on the page as it is now."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed: npm ci in extensions")
+    page.evaluate(AXE.read_text() + ";0")
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
+    return [
+        f"{v['id']}: {v['nodes'][0]['html'][:120]}"
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]

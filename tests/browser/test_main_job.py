@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from astropy.table import Table
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import allow, sign_in
+from tests.browser.conftest import allow, sign_in, violations
 from tests.support.running import RunningPlatform
 
 pytestmark = pytest.mark.browser
@@ -108,6 +109,43 @@ def test_a_pipeline_from_its_form(
     page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}"))
     expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=JOB_LIMIT)
     shot(page, "succeeded")
+
+
+@pytest.mark.parametrize(
+    ("view", "picture"),
+    [
+        pytest.param("Gaia archive visualisations", "Density map of ", id="interface"),
+        pytest.param("The family portrait of the stars", "Stars of Pleiades", id="outreach"),
+        pytest.param("Hertzsprung–Russell diagram", "Hertzsprung–Russell diagram", id="hr"),
+        pytest.param("Sky map", "Density map of ", id="sky"),
+    ],
+)
+def test_every_view_shows_stars_and_is_accessible(
+    context: BrowserContext,
+    platform: RunningPlatform,
+    shot: Callable[[Page, str], None],
+    view: str,
+    picture: str,
+) -> None:
+    page = context.new_page()
+    sign_in(page, platform)
+    open_avi(page, platform)
+    page.get_by_role("button", name=f"Open {view}", exact=True).click()
+    page.wait_for_url(re.compile(r"http://avi-[0-9a-f]{32}\."), timeout=60_000)
+    expect(page.get_by_role("img", name=re.compile(f"^{picture}"))).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(re.compile(r"^Done in "))).to_be_visible(timeout=60_000)
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        shot(page, scheme)
+        assert violations(page) == []
+    # as a tile of a dashboard or on a phone: nothing sticks out
+    page.set_viewport_size({"width": 390, "height": 600})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.goto(platform.portal)
+    page.get_by_role("link", name="Sign out").click()
+    page.get_by_label("Username").wait_for()
 
 
 def test_signing_out_stops_what_runs(context: BrowserContext, platform: RunningPlatform) -> None:

@@ -24,6 +24,10 @@ pipelines:
     title: Bad ADQL
     notebook: bad_adql.ipynb
     resources: {memory: 512M, cpu: 0.5, time: 2m}
+  bad-syntax:
+    title: Not ADQL
+    notebook: bad_syntax.ipynb
+    resources: {memory: 512M, cpu: 0.5, time: 2m}
   queries:
     title: Queries
     notebook: queries.ipynb
@@ -51,6 +55,10 @@ NOTEBOOKS = {
     "bad_adql": [
         "import avi",
         "avi.connectors.tap().run('SELECT TOP 5 sorce_id FROM gaiadr3.gaia_source')",
+    ],
+    "bad_syntax": [
+        "import avi",
+        "avi.connectors.tap().run('SELECT TOP 5 source_id FORM gaiadr3.gaia_source')",
     ],
     "queries": [
         "import avi",

@@ -37,7 +37,9 @@ export function jobStep(job: Job): string {
   if (job.state === "starting") return "Preparing the environment.";
   if (job.state === "running") {
     const { done, total, task, message } = job.progress;
-    const count = total > 0 ? `Step ${Math.min(Math.floor(done) + 1, total)} of ${total}` : "";
+    // "Cell 3 of 8: …" counts for itself
+    const counted = total <= 0 || / \d+ of \d+/.test(task);
+    const count = counted ? "" : `Step ${Math.min(Math.floor(done) + 1, total)} of ${total}`;
     return [count, task || message].filter(Boolean).join(": ") || "Running.";
   }
   return job.error?.message ?? "";

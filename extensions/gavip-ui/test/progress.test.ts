@@ -31,6 +31,12 @@ test("a running job shows its share", () => assert.equal(jobFraction(JOB), 0.25)
 
 test("a running job names its step", () => assert.equal(jobStep(JOB), "Step 3 of 8: Query"));
 
+test("a step that counts for itself is not counted twice", () =>
+  assert.equal(
+    jobStep({ ...JOB, progress: { ...JOB.progress, task: "Cell 3 of 8: Query" } }),
+    "Cell 3 of 8: Query",
+  ));
+
 test("a running job estimates the rest", () =>
   assert.equal(jobTiming(JOB, NOW), "30 s, about 1 min 30 s left"));
 

@@ -163,6 +163,26 @@ def test_guard_shows_the_error_without_a_traceback(error, words):
         assert word in notice.value
 
 
+def test_the_last_run_has_the_last_word():
+    numbers, drawing, finish, drawn = iter([1, 2]), threading.Event(), threading.Event(), []
+
+    def draw(number):
+        if number == 1:
+            drawing.set()
+            finish.wait(5)
+        drawn.append(number)
+
+    task = Task("Go", lambda run: next(numbers), draw)
+    first = task.start()
+    assert drawing.wait(5)
+    second = task.start()
+    second.join(0.2)  # long enough for it to draw at once, were it allowed to
+    finish.set()
+    first.join(5)
+    second.join(5)
+    assert drawn == [1, 2]
+
+
 def test_a_task_delivers_and_frees_its_button():
     got = []
     task = Task("Go", lambda run: 42, got.append)

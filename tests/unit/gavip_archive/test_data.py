@@ -3,6 +3,8 @@
 import io
 import tarfile
 
+import duckdb
+import numpy as np
 import pytest
 from astropy import units
 from click.testing import CliRunner
@@ -109,6 +111,28 @@ def test_gaia_reader_refuses_another_layout(tmp_path):
         )
     with pytest.raises(DataUnavailable):
         read_gaia(path)
+
+
+def test_packed_records_are_read_at_their_places():
+    """DuckDB 1.x takes a column of a packed record for one whose values lie side by side."""
+    rows = np.zeros(3, _GAIA_ROW)
+    rows["source_id"], rows["dec"], rows["g"] = [1, 2, 3], [-1.5, 0.25, 80], [1, 2, 3]
+    with duckdb.connect(":memory:") as connection:
+        build._register(connection, "rows", {name: rows[name] for name in rows.dtype.names})
+        found = connection.execute("SELECT source_id, dec, g FROM rows").fetchall()
+    assert found == [(1, -1.5, 1), (2, 0.25, 2), (3, 80, 3)]
+
+
+def test_a_database_that_cannot_be_written_is_said_in_words(tmp_path, monkeypatch):
+    def no_space(*_):
+        raise duckdb.IOException("Could not write file: No space left on device\nmore")
+
+    monkeypatch.setattr(build, "fetch_packages", lambda *_: {})
+    monkeypatch.setattr(build, "_write", no_space)
+    with pytest.raises(DatabaseUnusable, match=r"No space left on device$") as caught:
+        build.build_database(tmp_path / "archive.duckdb", tmp_path, lambda line: None)
+    assert str(tmp_path) in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_database_of_another_version_is_refused(tmp_path, database):

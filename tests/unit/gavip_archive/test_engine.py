@@ -3,10 +3,11 @@
 import asyncio
 import threading
 
+import duckdb
 import pytest
 
 from gavip_archive.engine.pool import Pool
-from gavip_archive.engine.worker import StopRequest, Worker
+from gavip_archive.engine.worker import StopRequest, Worker, _reason
 from gavip_archive.errors import (
     Busy,
     DatabaseUnusable,
@@ -63,6 +64,16 @@ def test_a_failure_shows_the_reason_and_nothing_of_the_inside(worker, translator
     assert "Could not convert" in caught.value.message
     assert "archive.duckdb" not in caught.value.message
     assert "LINE" not in caught.value.message
+
+
+def test_division_by_zero_is_said_in_terms_of_adql():
+    # as DuckDB 2 says it; DuckDB 1 gives NULL
+    said = (
+        "Invalid Input Error: Division by zero in expression (1 // 0). Use TRY(...), or SET x=false"
+    )
+    assert _reason(duckdb.InvalidInputException(said)) == (
+        "it divides by zero. Leave out the rows where the divisor is 0: WHERE x <> 0"
+    )
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,25 @@ def test_rule_text(spec: dict[str, Any], text: str) -> None:
     assert rule_text(ParameterSpec.model_validate(spec)) == text
 
 
+@pytest.mark.parametrize(
+    ("description", "shown"),
+    [
+        pytest.param("Worse ones are left out", "Worse ones are left out.", id="no-stop"),
+        pytest.param("Really?", "Really?", id="question"),
+        pytest.param("", "", id="none"),
+    ],
+)
+def test_the_help_of_a_field_is_a_sentence(description: str, shown: str) -> None:
+    spec = PipelineSpec.model_validate(
+        {
+            "title": "T",
+            "notebook": "n.ipynb",
+            "parameters": {"x": {"type": "number", "default": 1, "description": description}},
+        }
+    )
+    assert [field.help for field in form_fields("p", spec)] == [shown]
+
+
 def test_form_takes_values_of_an_earlier_job() -> None:
     spec = PipelineSpec.model_validate(
         {

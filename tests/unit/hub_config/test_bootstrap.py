@@ -58,6 +58,7 @@ def test_no_network_at_first_set_up_is_a_clear_message(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
+    assert "failed: the package index cannot be reached" in done.stdout
     assert "Check the network" in done.stdout
     assert "goes on where it stopped" in done.stdout
     assert "Traceback" not in done.stderr
@@ -69,3 +70,67 @@ def test_a_step_is_done_again_only_when_its_inputs_change(tmp_path: Path) -> Non
     first.done()
     assert bootstrap.Stamp(tmp_path, "packages", "one").current
     assert not bootstrap.Stamp(tmp_path, "packages", "two").current
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        pytest.param(
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError: [Errno -3] "
+            "Temporary failure in name resolution': /simple/uuid6/\nERROR: No matching distribution found for uuid6",
+            "the package index cannot be found (no network, or no name resolution).",
+            id="pip-no-name-resolution",
+        ),
+        pytest.param(
+            "npm error code ENOTFOUND\nnpm error network request to https://registry.example.org failed",
+            "the package index cannot be found (no network, or no name resolution).",
+            id="npm-no-name-resolution",
+        ),
+        pytest.param(
+            "WARNING: Retrying … 'NewConnectionError: [Errno 111] Connection refused'\nERROR: nothing",
+            "the package index cannot be reached.",
+            id="refused",
+        ),
+        pytest.param(
+            "SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed')",
+            "the package index shows a certificate that this machine does not trust.",
+            id="certificate",
+        ),
+        pytest.param("one\ntwo\nthree", "\n    one\n    two\n    three", id="anything-else"),
+    ],
+)
+def test_the_cause_of_a_failed_step_is_one_line_where_it_is_known(said: str, cause: str) -> None:
+    assert bootstrap._cause(said) == cause
+
+
+def test_a_machine_without_git_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["bootstrap.py"])
+    assert bootstrap.main() == 1
+    assert "GAVIP needs git" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "python",
+    [
+        pytest.param("python-that-is-not-there", id="absent"),
+        pytest.param("false", id="cannot-read-python-3"),
+    ],
+)
+def test_make_names_the_python_it_needs(python: str) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    done = subprocess.run(
+        [make, "run", f"PYTHON={python}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "GAVIP needs Python 3.10 or newer" in done.stdout
+    assert "make run PYTHON=python3.11" in done.stdout

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from hub_config import parts, programs
-from hub_config.parts import Part, StartFailed
+from hub_config import parts, programs, up
+from hub_config.parts import Part, StartFailed, Steps
 from hub_config.platform import Platform
 
 
@@ -90,3 +90,38 @@ def test_each_program_gets_its_own_token_only(tmp_path, monkeypatch):
         assert held == ({program.name} & set(secrets))
         assert "of an outer hub" not in program.environment.values()
         assert not any(token in repr(program) for token in secrets.values())
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown"),
+    [
+        pytest.param(False, "  … data\n  … data: rows\n  ✓ data (0.0 s)\n", id="log"),
+        pytest.param(
+            True,
+            "\r\x1b[K  … data\r\x1b[K  … data: rows\r\x1b[K  ✓ data (0.0 s)\n",
+            id="terminal",
+        ),
+    ],
+)
+def test_a_step_says_what_it_does_meanwhile(terminal, shown, monkeypatch, capsys):
+    monkeypatch.setattr(parts.time, "monotonic", lambda: 1.0)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    # click strips what moves the cursor unless it writes to a terminal
+    monkeypatch.setattr(
+        parts.click, "echo", lambda text, nl=True: sys.stdout.write(text + "\n" * nl)
+    )
+    with Steps().step("data") as say:
+        say("rows")
+    assert capsys.readouterr().out == shown
+
+
+def test_an_archive_that_cannot_be_built_says_why(tmp_path, monkeypatch):
+    platform = Platform.load(tmp_path)
+    platform.layout.archive.mkdir(parents=True)
+    # a folder where the cache must be: no network is needed to fail
+    (platform.layout.archive / "downloads").write_text("")
+    said = []
+    with pytest.raises(StartFailed, match="could not be built: ") as caught:
+        up._prepare_archive(platform, dict(os.environ), said.append)
+    assert "--archive URL" in caught.value.message
+    assert "Traceback" not in caught.value.message
