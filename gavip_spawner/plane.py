@@ -19,7 +19,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from gavip_api.errors import Unavailable
+
 from .specs import LaunchSpec
+
+
+class NoRoom(Unavailable):
+    """The disk of the plane is full: a fault of the machine, which says nothing of what was to be started."""
 
 
 class ProcessPhase(str, Enum):
@@ -87,6 +93,8 @@ class ExecutionPlane(ABC):
         ------
         gavip_api.errors.NotFound
             If it was never created.
+        NoRoom
+            If it cannot be started until there is room on the disk again.
         gavip_api.errors.Unavailable
             If the back-end cannot start it now.
         """

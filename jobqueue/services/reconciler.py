@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from gavip_api.enums import JobState, Template
 from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import JobError, UserProfile, utcnow
-from gavip_spawner.plane import ProcessPhase, ProcessStatus
+from gavip_spawner.plane import NoRoom, ProcessPhase, ProcessStatus
 from gavip_web import tasks
 from gavip_web.database import Database
 from jobqueue.backends import Attempt, JobBackend
@@ -49,9 +49,10 @@ _OVERTIME = 30.0
 
 _REMOVED_AT_ONCE = 50
 
+_REFUSED_AT_ONCE = 1000
+
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Faults of the machine that pass and say nothing of the job that met them."""
-_REFUSED_AT_ONCE = 1000
 
 
 class Reconciler:
@@ -227,6 +228,8 @@ class Reconciler:
                 if token:
                     await self._backend.create(attempt, token)
                 status = await self._backend.start(attempt)
+            except NoRoom:
+                raise
             except (GavipError, OSError) as e:
                 if isinstance(e, OSError) and e.errno in _PASSING:
                     # a full disk is nothing about this job: it waits until there is room
