@@ -25,7 +25,15 @@ from gavip_web.database import Database, make_engine, upgrade
 from gavip_web.hub import HubClient
 from gavip_web.openapi import Api, pattern
 
-from .handlers import api_catalogue, api_files, api_instances, api_jobs, api_schedules, pages
+from .handlers import (
+    api_catalogue,
+    api_files,
+    api_instances,
+    api_jobs,
+    api_operators,
+    api_schedules,
+    pages,
+)
 from .handlers.base import Services
 from .handlers.static import AssetHandler
 from .pages import DIST, HUB_STATIC, STATIC, Assets, Pages
@@ -34,6 +42,7 @@ from .services.catalogue import Catalogue
 from .services.instances import Instances, InstanceSettings
 from .services.jobqueue import JobqueueClient
 from .services.jobs import Jobs
+from .services.operators import Operators
 from .services.publishing import Publisher
 from .services.schedules import Schedules
 from .services.seeding import seed
@@ -176,6 +185,7 @@ class PortalApp(ServiceApp):
             catalogue=catalogue,
             instances=self.instances,
             jobs=jobs,
+            operators=Operators(self.jobqueue),
             schedules=Schedules(jobs, self.jobqueue),
             userspaces=UserSpaces(layout.userspace),
             static_root=STATIC,
@@ -272,6 +282,13 @@ def make_api() -> Api:
     api.add("/events", api_jobs.EventsHandler)
     api.add("/queue", api_jobs.QueueHandler)
     api.add("/pools/me", api_jobs.PoolHandler)
+    api.add("/archive-queries/{query}", api_jobs.ArchiveQueryHandler)
+    api.add("/admin/ledger", api_operators.LedgerHandler)
+    api.add("/admin/audit", api_operators.AuditHandler)
+    api.add("/admin/pools/{name}", api_operators.UserPoolHandler)
+    api.add("/admin/role-pools", api_operators.RolePoolsHandler)
+    api.add("/admin/role-pools/{name}", api_operators.RolePoolHandler)
+    api.add("/admin/scheduler", api_operators.SchedulerHandler)
     api.add("/files", api_files.FilesHandler)
     api.add("/files/content", api_files.ContentHandler)
     return api

@@ -119,6 +119,10 @@ class ExecutionPlane(ABC):
     async def find(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
         """Return all that carry every one of `labels`."""
 
+    async def unfinished(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+        """Return those of :meth:`find` that are not over; back-ends that keep many that are can do it for less."""
+        return [status for status in await self.find(labels) if not status.over]
+
     @abstractmethod
     async def read_log(self, name: str, offset: int = 0, limit: int = 1 << 16) -> tuple[bytes, int]:
         """Return at most `limit` bytes of combined output from `offset`, and the present size of the log."""

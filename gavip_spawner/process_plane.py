@@ -15,7 +15,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -279,12 +279,19 @@ class ProcessPlane(ExecutionPlane):
         """See :meth:`ExecutionPlane.find`."""
         return await asyncio.to_thread(self._find, labels)
 
-    def _find(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+    async def unfinished(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+        """See :meth:`ExecutionPlane.unfinished`; what is over costs one look at the file system each."""
+        found = await asyncio.to_thread(self._find, labels, lambda p: not (p / "exit.json").exists())
+        return [status for status in found if not status.over]
+
+    def _find(
+        self, labels: Mapping[str, str], wanted: Callable[[Path], bool] = lambda p: True
+    ) -> list[ProcessStatus]:
         try:
-            names = sorted(p.name for p in self._folder.iterdir() if not p.name.startswith("."))
+            folders = sorted(p for p in self._folder.iterdir() if not p.name.startswith("."))
         except FileNotFoundError:
             return []
-        found = [self._inspect(name) for name in names]
+        found = [self._inspect(p.name) for p in folders if wanted(p)]
         return [s for s in found if all(s.labels.get(k) == v for k, v in labels.items())]
 
     async def read_log(self, name: str, offset: int = 0, limit: int = 1 << 16) -> tuple[bytes, int]:

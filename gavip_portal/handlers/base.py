@@ -12,6 +12,7 @@ from gavip_api.scopes import PORTAL_ACCESS, PORTAL_INSTANCE
 from gavip_portal.services.catalogue import Catalogue
 from gavip_portal.services.instances import Instances, owner_of
 from gavip_portal.services.jobs import Jobs, Principal
+from gavip_portal.services.operators import Operators
 from gavip_portal.services.schedules import Schedules
 from gavip_portal.services.userspace import UserSpaces
 from gavip_web.auth import Caller
@@ -27,6 +28,7 @@ class Services:
     catalogue: Catalogue
     instances: Instances
     jobs: Jobs
+    operators: Operators
     schedules: Schedules
     userspaces: UserSpaces
     static_root: Path
@@ -72,6 +74,10 @@ class WithServices(ServiceHandler):
     def person(self) -> UserProfile:
         """The person who asks; AVI instances are refused."""
         return check_person(self.signed_in)
+
+    def check_operator(self) -> UserProfile:
+        """Return the person who operates the platform; services and AVI instances are refused, whatever their scopes."""
+        return self.person
 
     async def principal(self) -> Principal:
         """Return for whom the request acts: the person, or the owner of the instance that asks.
