@@ -83,6 +83,19 @@ class Portal:
         """Cancel a job; idempotent."""
         return Job.model_validate(self._json("POST", f"jobs/{job_id}/cancel"))
 
+    def take_turn(self, query: str) -> str | None:
+        """Reserve a query of the archive in the ledger, or extend that; return why not, None when granted."""
+        answer = self._json("PUT", f"archive-queries/{query}", json={})
+        return None if answer["state"] == "granted" else str(answer["reason"])
+
+    def end_turn(self, query: str) -> None:
+        """Release a query of the archive; idempotent."""
+        self._send("DELETE", f"archive-queries/{query}")
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._http.close()
+
     def log(self, job_id: str) -> str:
         """Return a job's log so far."""
         return self._send("GET", f"jobs/{job_id}/log", params={"offset": 0}).text

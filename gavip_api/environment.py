@@ -32,6 +32,9 @@ PIPELINE = "GAVIP_PIPELINE"
 ARCHIVE_URL = "GAVIP_ARCHIVE_URL"
 """Base URL of the TAP service."""
 
+ARCHIVE_QUERIES = "GAVIP_ARCHIVE_QUERIES"
+"""Pipeline mode: how many queries of the archive the job may have running at once, as the ledger granted."""
+
 API_URL = "GAVIP_API_URL"
 """Base URL of the portal's ``/api/v1`` as seen from the instance."""
 

@@ -87,7 +87,7 @@ class ResourceSpec(_Part):
         default="1h", description="wall-clock limit: seconds or text such as `1h 30m`"
     )
     archive: int = Field(
-        default=0, ge=0, le=1000, description="archive queries that it may have running at once"
+        default=1, ge=0, le=1000, description="archive queries that it may have running at once"
     )
 
     @field_validator("time")

@@ -282,6 +282,26 @@ class ReservationRequest(Model):
         default=None,
         description="the owner's roles, if the asker knows them; default: the last known",
     )
+    lease: int | None = Field(
+        default=None,
+        ge=1,
+        le=86400,
+        description="seconds after which it ends by itself unless asked for again; default: archive queries"
+        " 60, anything else never",
+    )
+
+
+class ArchiveQueryRequest(Model):
+    """Ask for a turn at the archive, or for more time."""
+
+    owner: UserProfile
+    title: str = Field(default="", max_length=200, description="what people see as the holder")
+
+
+class ArchiveQueryTurn(Model):
+    """What to call a query of the archive in the ledger."""
+
+    title: str = Field(default="", max_length=200, description="what people see as the holder")
 
 
 class Reservation(ReservationRequest):

@@ -31,6 +31,7 @@ from .handlers import (
     api_files,
     api_instances,
     api_jobs,
+    api_operators,
     api_permissions,
     api_schedules,
     pages,
@@ -44,6 +45,7 @@ from .services.granting import Granting
 from .services.instances import Instances, InstanceSettings
 from .services.jobqueue import JobqueueClient
 from .services.jobs import Jobs
+from .services.operators import Operators
 from .services.permits import Permits
 from .services.publishing import Publisher
 from .services.schedules import Schedules
@@ -190,6 +192,7 @@ class PortalApp(ServiceApp):
             catalogue=catalogue,
             instances=self.instances,
             jobs=jobs,
+            operators=Operators(self.jobqueue),
             schedules=Schedules(jobs, self.jobqueue),
             granting=self.granting,
             userspaces=UserSpaces(layout.userspace, self._disks()),
@@ -297,6 +300,13 @@ def make_api() -> Api:
     api.add("/events", api_jobs.EventsHandler)
     api.add("/queue", api_jobs.QueueHandler)
     api.add("/pools/me", api_jobs.PoolHandler)
+    api.add("/archive-queries/{query}", api_jobs.ArchiveQueryHandler)
+    api.add("/admin/ledger", api_operators.LedgerHandler)
+    api.add("/admin/audit", api_operators.AuditHandler)
+    api.add("/admin/pools/{name}", api_operators.UserPoolHandler)
+    api.add("/admin/role-pools", api_operators.RolePoolsHandler)
+    api.add("/admin/role-pools/{name}", api_operators.RolePoolHandler)
+    api.add("/admin/scheduler", api_operators.SchedulerHandler)
     api.add("/files", api_files.FilesHandler)
     api.add("/files/usage", api_files.UsageHandler)
     api.add("/files/content", api_files.ContentHandler)

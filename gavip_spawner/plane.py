@@ -19,7 +19,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from gavip_api.errors import Unavailable
+
 from .specs import LaunchSpec
+
+
+class NoRoom(Unavailable):
+    """The disk of the plane is full: a fault of the machine, which says nothing of what was to be started."""
 
 
 class ProcessPhase(str, Enum):
@@ -96,6 +102,8 @@ class ExecutionPlane(ABC):
         ------
         gavip_api.errors.NotFound
             If it was never created.
+        NoRoom
+            If it cannot be started until there is room on the disk again.
         gavip_api.errors.Unavailable
             If the back-end cannot start it now.
         """
@@ -119,6 +127,10 @@ class ExecutionPlane(ABC):
     @abstractmethod
     async def find(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
         """Return all that carry every one of `labels`."""
+
+    async def unfinished(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+        """Return those of :meth:`find` that are not over; back-ends that keep many that are can do it for less."""
+        return [status for status in await self.find(labels) if not status.over]
 
     @abstractmethod
     async def read_log(self, name: str, offset: int = 0, limit: int = 1 << 16) -> tuple[bytes, int]:

@@ -15,7 +15,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from traitlets.config import Configurable
 from gavip_api.errors import InvalidInput, NotFound, Unavailable
 from gavip_api.slugs import new_id
 
-from .plane import ExecutionPlane, ProcessPhase, ProcessStatus
+from .plane import ExecutionPlane, NoRoom, ProcessPhase, ProcessStatus
 from .specs import LaunchSpec
 from .supervisor import claim, record_exit
 from .zygote import WarmStart, fits
 
 _START_DEADLINE = 20.0
 _POLL = 0.05
+_LEAST_ROOM = 1 << 16
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -56,6 +57,13 @@ def _is_alive(pid: int, created: float) -> bool:
         )
     except psutil.NoSuchProcess:
         return False
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk of `folder` takes no new file, or next to nothing in it."""
+    disk = os.statvfs(folder)
+    # some file systems count no inodes
+    return disk.f_bavail * disk.f_frsize < _LEAST_ROOM or disk.f_favail == 0 < disk.f_files
 
 
 def _environment() -> dict[str, str]:
@@ -119,14 +127,14 @@ class ProcessPlane(ExecutionPlane):
             "labels": dict(spec.labels),
             "folders": [owned.path for owned in spec.owned if not owned.file],
         }
-        with (temporary / "spec.json").open("w") as file:
-            os.fchmod(file.fileno(), 0o600)
-            json.dump(body, file)
         try:
+            with (temporary / "spec.json").open("w") as file:
+                os.fchmod(file.fileno(), 0o600)
+                json.dump(body, file)
             temporary.rename(folder)
         except OSError:
-            # another creator of the same name won the race; its spec stands
             shutil.rmtree(temporary, ignore_errors=True)
+            # when it exists, another creator of the same name won the race; its spec stands
             if not folder.exists():
                 raise
 
@@ -146,6 +154,11 @@ class ProcessPlane(ExecutionPlane):
                 status = await self.inspect(name)
                 if status.phase is not ProcessPhase.CREATED:
                     return status
+                if _is_full(folder):
+                    raise NoRoom(
+                        "The disk is full: nothing can be started.",
+                        hint="It goes on by itself once there is room.",
+                    )
                 raise Unavailable(
                     "The process could not be started.", hint="Look at the platform's log."
                 )
@@ -247,7 +260,9 @@ class ProcessPlane(ExecutionPlane):
         while not (status := await self.inspect(name)).over:
             started = _read(folder / "started")
             if started is not None and not asked:
-                (folder / "stop.json").write_text(json.dumps({"grace": grace}))
+                # without it, as on a full disk, the supervisor gives the grace that it thinks right
+                with contextlib.suppress(OSError):
+                    (folder / "stop.json").write_text(json.dumps({"grace": grace}))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(started["pid"], 15)
                 asked = True
@@ -267,12 +282,21 @@ class ProcessPlane(ExecutionPlane):
         """See :meth:`ExecutionPlane.find`."""
         return await asyncio.to_thread(self._find, labels)
 
-    def _find(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+    async def unfinished(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+        """See :meth:`ExecutionPlane.unfinished`; what is over costs one look at the file system each."""
+        found = await asyncio.to_thread(
+            self._find, labels, lambda p: not (p / "exit.json").exists()
+        )
+        return [status for status in found if not status.over]
+
+    def _find(
+        self, labels: Mapping[str, str], wanted: Callable[[Path], bool] = lambda p: True
+    ) -> list[ProcessStatus]:
         try:
-            names = sorted(p.name for p in self._folder.iterdir() if not p.name.startswith("."))
+            folders = sorted(p for p in self._folder.iterdir() if not p.name.startswith("."))
         except FileNotFoundError:
             return []
-        found = [self._inspect(name) for name in names]
+        found = [self._inspect(p.name) for p in folders if wanted(p)]
         return [s for s in found if all(s.labels.get(k) == v for k, v in labels.items())]
 
     async def read_log(self, name: str, offset: int = 0, limit: int = 1 << 16) -> tuple[bytes, int]:

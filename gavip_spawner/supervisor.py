@@ -4,12 +4,14 @@ Run as ``python -m gavip_spawner.supervisor FOLDER``. Owns ``started``, ``log`` 
 
 Invariants: ``started`` is created exclusively before anything runs, so a second supervisor for the
 same folder does nothing; ``exit.json`` appears atomically and last; when it exists, no process of
-the tree is left. Imports little, for every job pays it.
+the tree is left. A full disk delays what is recorded, and changes nothing of it: a process whose end
+could not be written would count as vanished, and be run again. Imports little, for every job pays it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -27,20 +29,36 @@ from .linux import adopt_orphans, signal_when_parent_dies
 LOG_LIMIT = 32 << 20
 """Bytes of output kept; a flood beyond it is counted, not stored."""
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""How a disk says that it takes nothing more."""
+
+_LOST = b"\n[some output is missing: the disk was full]\n"
 _POLL = 0.5
+_ROOM_POLL = 1.0
+"""Seconds between tries to write on a full disk."""
 
 
 def claim(folder: Path) -> bool:
-    """Create ``started`` exclusively; return whether this process is the one that may start (or forbid starting)."""
+    """Create ``started`` exclusively; return whether this process is the one that may start (or forbid starting).
+
+    Raises
+    ------
+    OSError
+        If it could not be written; it is gone then, for nothing was started.
+    """
     try:
         fd = os.open(folder / "started", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         return False
     me = psutil.Process()
-    with os.fdopen(fd, "w") as file:
-        json.dump({"pid": me.pid, "created": me.create_time(), "time": time.time()}, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(fd, "w") as file:
+            json.dump({"pid": me.pid, "created": me.create_time(), "time": time.time()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        (folder / "started").unlink()
+        raise
     return True
 
 
@@ -68,19 +86,30 @@ class Supervisor:
         self.spec: dict[str, Any] = json.loads((folder / "spec.json").read_text())
         self.stopping = False
         self.reason = ""
+        self._lost = False
+
+    def prepare(self) -> bool:
+        """Make the folders that the process needs, then claim; return whether this process may start it.
+
+        In this order: a fault before the claim leaves something that was never started, and may be tried again.
+        """
+        for folder in [*self.spec["folders"], self.spec["cwd"]]:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        return claim(self.folder)
 
     def run(self) -> None:
-        """Start the process, watch its limits, record how it ended."""
+        """Start the process that was claimed, watch its limits, record how it ended."""
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         adopt_orphans()
-        for folder in [*self.spec["folders"], self.spec["cwd"]]:
-            Path(folder).mkdir(parents=True, exist_ok=True)
         try:
             child = self.launch()
         except OSError as e:
-            (self.folder / "log").write_text(f"cannot start {self.spec['argv'][0]}: {e.strerror}\n")
-            record_exit(self.folder, 127, "")
+            with contextlib.suppress(OSError):
+                (self.folder / "log").write_text(
+                    f"cannot start {self.spec['argv'][0]}: {e.strerror}\n"
+                )
+            self._record(127)
             return
         assert child.stdout is not None  # noqa: S101 - PIPE was asked for
         pump = threading.Thread(target=self._pump, args=(child.stdout,), daemon=True)
@@ -92,7 +121,21 @@ class Supervisor:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         pump.join(2)
-        record_exit(self.folder, code, self.reason)
+        self._record(code)
+
+    def _record(self, code: int) -> None:
+        """Record how it ended, as soon as the disk has room for it."""
+        while True:
+            try:
+                if self._lost:
+                    with (self.folder / "log").open("ab") as log:
+                        log.write(_LOST)
+                    self._lost = False
+                return record_exit(self.folder, code, self.reason)
+            except OSError as e:
+                if e.errno not in FULL:
+                    raise
+                time.sleep(_ROOM_POLL)
 
     def launch(self) -> Any:
         """Start the process and return its :class:`subprocess.Popen`, or what does the same."""
@@ -108,15 +151,25 @@ class Supervisor:
         )
 
     def _pump(self, stream: Any) -> None:
-        kept = dropped = 0
-        with (self.folder / "log").open("ab", buffering=0) as log:
+        """Keep the output; whatever happens the pipe is emptied, for a process whose output nobody takes hangs."""
+        with contextlib.ExitStack() as stack:
+            log: Any = None
+            kept, cut = 0, False
             while chunk := os.read(stream.fileno(), 1 << 16):
-                room = LOG_LIMIT - kept
-                log.write(chunk[:room])
-                kept += len(chunk[:room])
-                if len(chunk) > room and not dropped:
-                    log.write(b"\n[output beyond 32 MiB is not kept]\n")
-                dropped += len(chunk) - len(chunk[:room])
+                part = chunk[: LOG_LIMIT - kept]
+                try:
+                    if log is None:
+                        log = stack.enter_context((self.folder / "log").open("ab", buffering=0))
+                    if self._lost:
+                        log.write(_LOST)
+                    written = log.write(part)
+                    kept += written
+                    self._lost = written < len(part)
+                    if len(part) < len(chunk) and not cut:
+                        log.write(b"\n[output beyond 32 MiB is not kept]\n")
+                        cut = True
+                except OSError:
+                    self._lost = True
 
     def _watch(self, child: Any) -> int:
         limit, memory = self.spec["time_limit"], self.spec["memory"]
@@ -189,10 +242,10 @@ def _tree_memory(process: psutil.Process) -> int:
 
 def main() -> None:
     """Entry point."""
-    folder = Path(sys.argv[1])
     os.umask(0o077)
-    if claim(folder):
-        Supervisor(folder).run()
+    supervisor = Supervisor(Path(sys.argv[1]))
+    if supervisor.prepare():
+        supervisor.run()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from .linux import signal_when_parent_dies
-from .supervisor import Supervisor, claim
+from .supervisor import Supervisor
 
 READY = "ready"
 _STANDARD = 3
@@ -126,9 +126,9 @@ def _supervise(folder: Path) -> None:
         os.dup2(null, standard)
     os.close(null)
     os.umask(0o077)
-    if not claim(folder):
-        return
     supervisor = ForkingSupervisor(folder)
+    if not supervisor.prepare():
+        return
     try:
         supervisor.run()
         return

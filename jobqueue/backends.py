@@ -154,10 +154,10 @@ class JobBackend:
         """End it; what never started never will."""
         return await self.plane.stop(process_name(job_id, number), grace)
 
-    async def attempts(self) -> list[tuple[ProcessStatus, str, int]]:
-        """Return all attempts that the plane knows, with job id and number from their labels."""
+    async def unfinished(self) -> list[tuple[ProcessStatus, str, int]]:
+        """Return all attempts on the plane that are not over, with job id and number from their labels."""
         found = []
-        for status in await self.plane.find({LABEL_KIND: "job"}):
+        for status in await self.plane.unfinished({LABEL_KIND: "job"}):
             number = status.labels.get(LABEL_ATTEMPT, "")
             if number.isdigit():
                 found.append((status, status.labels.get(LABEL_JOB, ""), int(number)))

@@ -1,7 +1,8 @@
 """TAP archives (IVOA Table Access Protocol 1.1) for notebooks, through pyvo.
 
 Invariants: every failure is an :class:`~avi.errors.ArchiveUnavailable` or a :class:`~avi.errors.QueryError` that says
-cause and next step; an asynchronous job that this process started is aborted and deleted when it is interrupted.
+cause and next step (or :class:`~avi.errors.PlatformUnavailable`, when no turn can be asked for); an asynchronous job that
+this process started is aborted and deleted when it is interrupted; a query runs only in its turn (:mod:`.turns`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from avi.errors import ArchiveUnavailable, QueryError
 from avi.net import session
 from avi.surroundings import context
+
+from .turns import turn
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -43,6 +46,10 @@ _WORDS = {
     "SUSPENDED": "Suspended by the archive",
     "UNKNOWN": "The archive does not say how far it is",
 }
+
+
+def _quiet(words: str, seconds: float) -> None:
+    """Tell nobody."""
 
 
 def tap(url: str | None = None) -> Tap:
@@ -119,7 +126,7 @@ class Tap:
         ------
         ArchiveUnavailable, QueryError
         """
-        with self._explained(adql):
+        with turn(context(), self.url, _quiet), self._explained(adql):
             result = self.service.run_sync(adql, uploads=dict(uploads or {}), maxrec=maxrec)
             return _table(result)
 
@@ -147,11 +154,14 @@ class Tap:
         ------
         ArchiveUnavailable, QueryError
         """
-        with self._explained(adql):
+        say = on_progress or _quiet
+        with turn(context(), self.url, say, should_stop) as mine, self._explained(adql):
+            if not mine:
+                return None
             job = self.service.submit_job(adql, uploads=dict(uploads or {}), maxrec=maxrec)
             try:
                 job.run()
-                if not self._wait(job, on_progress or (lambda words, seconds: None), should_stop):
+                if not self._wait(job, say, should_stop):
                     return None
                 job.raise_if_error()
                 return _table(job.fetch_result())

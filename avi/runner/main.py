@@ -110,7 +110,7 @@ def load_notebook(path: Path) -> Any:
     return node
 
 
-def _kernel_env(run: Run, parameters_file: Path) -> dict[str, str]:
+def _kernel_env(run: Run, spec: PipelineSpec, parameters_file: Path) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_NOTEBOOKS}
     release = str(run.context.release_dir)
     return {
@@ -121,6 +121,7 @@ def _kernel_env(run: Run, parameters_file: Path) -> dict[str, str]:
         env.PARAMETERS_FILE: str(parameters_file),
         env.OUTPUT_DIR: str(run.output_dir),
         env.ARCHIVE_URL: run.context.archive_url,
+        env.ARCHIVE_QUERIES: str(spec.resources.archive),
         "PYTHONPATH": os.pathsep.join(filter(None, [release, os.environ.get("PYTHONPATH", "")])),
         "PYTHONDONTWRITEBYTECODE": "1",  # the release is read-only
         "PLOOMBER_STATS_ENABLED": "false",
@@ -163,7 +164,7 @@ def execute(run: Run, spec: PipelineSpec, parameters: dict[str, Any], watch: Any
             progress_bar=False,
             cwd=str(run.output_dir),
             watch=watch,
-            kernel_env=_kernel_env(run, parameters_file),
+            kernel_env=_kernel_env(run, spec, parameters_file),
         )
     finally:
         parameters_file.unlink(missing_ok=True)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pydantic import AwareDatetime, Field
 
 from gavip_api.enums import JobState
-from gavip_api.models import Job, JobClone, JobEvent, JobPage, JobRequest, Model, Pool, QueueState
+from gavip_api.models import (
+    ArchiveQueryTurn,
+    Job,
+    JobClone,
+    JobEvent,
+    JobPage,
+    JobRequest,
+    Model,
+    Pool,
+    QueueState,
+    Reservation,
+)
 from gavip_api.schedules import DeliveryList
 from gavip_web.openapi import operation
 from gavip_web.sse import last_event_id
@@ -167,10 +178,36 @@ class EventsHandler(PortalApiHandler):
         tags=("jobs",),
     )
     async def get(self) -> None:
-        """Stream the events of all jobs of the caller from now on."""
-        events = await self.services.jobs.own_events(await self.principal())
+        """Stream the events of all jobs of the caller from now on, or after ``Last-Event-ID``."""
+        who = await self.principal()
+        events = await self.services.jobs.own_events(who, last_event_id(self))
         async with self.event_stream() as stream:
             await stream.pump(events)
+
+
+class ArchiveQueryHandler(PortalApiHandler):
+    """A turn at the archive."""
+
+    @operation(
+        "Take a turn at the archive",
+        request=ArchiveQueryTurn,
+        response=Reservation,
+        errors=(409, 503),
+        tags=("archive",),
+    )
+    async def put(self, query: str) -> None:
+        """Reserve one query for a minute, under an id (a UUID) that the caller makes; asking again extends that.
+
+        A refusal is answered with 200, state and reason: ask again after a moment.
+        """
+        who, turn = await self.principal(), self.body(ArchiveQueryTurn)
+        self.reply(await self.services.jobs.take_turn(who, query, turn.title))
+
+    @operation("End a turn at the archive", status=204, errors=(503,), tags=("archive",))
+    async def delete(self, query: str) -> None:
+        """Release it; repeating is harmless."""
+        await self.services.jobs.end_turn(await self.principal(), query)
+        self.no_content()
 
 
 class QueueHandler(PortalApiHandler):

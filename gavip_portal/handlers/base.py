@@ -13,6 +13,7 @@ from gavip_portal.services.catalogue import Catalogue
 from gavip_portal.services.granting import Granting
 from gavip_portal.services.instances import Instances, owner_of
 from gavip_portal.services.jobs import Jobs, Principal
+from gavip_portal.services.operators import Operators
 from gavip_portal.services.schedules import Schedules
 from gavip_portal.services.userspace import UserSpaces
 from gavip_web.auth import Caller
@@ -28,6 +29,7 @@ class Services:
     catalogue: Catalogue
     instances: Instances
     jobs: Jobs
+    operators: Operators
     schedules: Schedules
     granting: Granting
     userspaces: UserSpaces
@@ -74,6 +76,10 @@ class WithServices(ServiceHandler):
     def person(self) -> UserProfile:
         """The person who asks; AVI instances are refused."""
         return check_person(self.signed_in)
+
+    def check_operator(self) -> UserProfile:
+        """Return the person who operates the platform; services and AVI instances are refused, whatever their scopes."""
+        return self.person
 
     async def principal(self) -> Principal:
         """Return for whom the request acts: the person, or the owner of the instance that asks.

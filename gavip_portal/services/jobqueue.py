@@ -6,7 +6,7 @@ Invariant: errors are ours; an answer of jobqueue that is an error keeps its cod
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -14,7 +14,16 @@ from pydantic import BaseModel
 
 from gavip_api import errors
 from gavip_api.errors import GavipError, NotFound, Unavailable
-from gavip_api.models import Job, JobClone, JobPage, JobSubmission, Pool, QueueState
+from gavip_api.models import (
+    ArchiveQueryRequest,
+    Job,
+    JobClone,
+    JobPage,
+    JobSubmission,
+    Pool,
+    QueueState,
+    Reservation,
+)
 from gavip_api.permits import PermitApplied, PermitChange
 from gavip_api.schedules import (
     DeliveryList,
@@ -25,6 +34,8 @@ from gavip_api.schedules import (
 )
 from gavip_web.logs import REQUEST_ID_HEADER, request_id
 from gavip_web.sse import ServerEvent, read_events
+
+M = TypeVar("M", bound=BaseModel)
 
 _BY_CODE: dict[str, type[GavipError]] = {
     kind.code: kind
@@ -138,6 +149,25 @@ class JobqueueClient:
         """Delete a schedule."""
         await self._call("DELETE", f"/schedules/{quote(schedule_id, safe='')}")
 
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        answer: type[M],
+        *,
+        params: dict[str, Any] | None = None,
+        body: BaseModel | None = None,
+    ) -> M:
+        """Call any path and return its answer; the caller has checked who asks."""
+        found = await self._call(
+            method,
+            path,
+            params=params,
+            content=body.model_dump_json() if body is not None else None,
+            headers={"Content-Type": "application/json"} if body is not None else None,
+        )
+        return answer.model_validate_json(found.content)
+
     async def _post(self, path: str, body: BaseModel) -> httpx.Response:
         return await self._call(
             "POST",
@@ -171,6 +201,16 @@ class JobqueueClient:
         """Return the pool of a user."""
         answer = await self._call("GET", f"/pools/{quote(owner, safe='')}")
         return Pool.model_validate_json(answer.content)
+
+    async def take_turn(self, query: str, request: ArchiveQueryRequest) -> Reservation:
+        """Reserve one query of the archive, or extend that."""
+        path = f"/archive-queries/{quote(query, safe='')}"
+        return await self.ask("PUT", path, Reservation, body=request)
+
+    async def end_turn(self, query: str, owner: str) -> None:
+        """Release a query of the archive."""
+        path = f"/archive-queries/{quote(query, safe='')}"
+        await self._call("DELETE", path, params={"owner": owner})
 
     async def events(
         self,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from gavip_api import parameters
 from gavip_api.errors import Forbidden, InvalidInput, NotFound, PermissionsNeeded
 from gavip_api.models import (
+    ArchiveQueryRequest,
     Job,
     JobClone,
     JobPage,
@@ -21,6 +22,7 @@ from gavip_api.models import (
     JobSubmission,
     Pool,
     QueueState,
+    Reservation,
     UserProfile,
 )
 from gavip_api.schedules import DeliveryList
@@ -225,8 +227,10 @@ class Jobs:
             f"/jobs/{job.id}/events", last_id=str(last_id) if last_id else None
         )
 
-    async def own_events(self, who: Principal) -> AsyncGenerator[ServerEvent, None]:
-        """Return the live stream of all events of the principal's jobs.
+    async def own_events(
+        self, who: Principal, last_id: int = 0
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """Return the live stream of all events of the principal's jobs, from now on or after `last_id`.
 
         Raises
         ------
@@ -237,7 +241,22 @@ class Jobs:
             raise Forbidden(
                 "An AVI sees the events of its own jobs only.", hint="Follow jobs/{id}/events."
             )
-        return self._queue.events("/events", params={"owner": who.owner.name})
+        return self._queue.events(
+            "/events",
+            params={"owner": who.owner.name},
+            last_id=str(last_id) if last_id else None,
+        )
+
+    async def take_turn(self, who: Principal, query: str, title: str) -> Reservation:
+        """Reserve one query of the archive for the principal, for a minute or a minute longer."""
+        shown = title or (f"{who.avi}: a query of the archive" if who.avi else "")
+        return await self._queue.take_turn(
+            check_id(query), ArchiveQueryRequest(owner=who.owner, title=shown[:200])
+        )
+
+    async def end_turn(self, who: Principal, query: str) -> None:
+        """Release a query of the principal's; repeating is harmless."""
+        await self._queue.end_turn(check_id(query), who.owner.name)
 
     async def queue(self) -> QueueState:
         """Return the queue in figures."""

@@ -6,8 +6,17 @@ from pydantic import Field
 
 from gavip_api.enums import Role
 from gavip_api.errors import BadRequest
-from gavip_api.models import LedgerState, Model, Pool, QueueState, Reservation, ReservationRequest
+from gavip_api.models import (
+    ArchiveQueryRequest,
+    LedgerState,
+    Model,
+    Pool,
+    QueueState,
+    Reservation,
+    ReservationRequest,
+)
 from gavip_api.scopes import JOBQUEUE_OPERATE, JOBQUEUE_RESERVE
+from gavip_api.slugs import check_id
 from gavip_web.openapi import operation
 
 from .base import JobQueueHandler
@@ -73,4 +82,34 @@ class ReservationHandler(JobQueueHandler):
     async def delete(self, reservation: str) -> None:
         """Release; one that is gone is fine."""
         await self.reservations.delete(reservation)
+        self.no_content()
+
+
+class TurnQuery(Model):
+    """Whose query."""
+
+    owner: str = Field(min_length=1, max_length=255, description="the user")
+
+
+class ArchiveQueryHandler(JobQueueHandler):
+    """``/archive-queries/{query}``."""
+
+    @operation(
+        "Take a turn at the archive",
+        scopes=ACT_FOR,
+        request=ArchiveQueryRequest,
+        response=Reservation,
+        errors=(409, 503),
+    )
+    async def put(self, query: str) -> None:
+        """Reserve one query for a minute; asking again extends that. A refusal is answered with 200 and why."""
+        request = self.body(ArchiveQueryRequest)
+        self.reply(await self.reservations.take_turn(check_id(query), request))
+
+    @operation(
+        "End a turn at the archive", scopes=ACT_FOR, query=TurnQuery, status=204, errors=(503,)
+    )
+    async def delete(self, query: str) -> None:
+        """Release; one that is gone, or of somebody else, is left alone."""
+        await self.reservations.end_turn(check_id(query), self.query(TurnQuery).owner)
         self.no_content()

@@ -39,5 +39,6 @@ def make_api() -> Api:
     api.add("/ledger", ledger.LedgerHandler)
     api.add("/audit", operators.AuditHandler)
     api.add("/reservations/{reservation}", ledger.ReservationHandler)
+    api.add("/archive-queries/{query}", ledger.ArchiveQueryHandler)
     api.add("/runs/{job}/progress", runs.ProgressHandler)
     return api

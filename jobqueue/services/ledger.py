@@ -1,7 +1,7 @@
 """The ledger: the one record of what is allocated to whom.
 
 Invariants: nothing is granted that would make the sum of what is granted exceed a user's pool or
-the machine, in any of the four dimensions; every method takes the session of a *write* transaction
+the machine, in any of the four dimensions; a line with a lease outlives its asker by that lease at most; every method takes the session of a *write* transaction
 where it changes anything, and those are serial (see :class:`gavip_web.database.Database`), so check
 and grant are one atomic step. Limits are read in that transaction too. What was granted stays
 granted when an operator shrinks a pool.
@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
 from sqlalchemy import func, select
@@ -32,6 +33,8 @@ from .occupancy import Occupancy, QuickRoom
 from .pools import PoolRules
 
 DEFAULT_HALF_LIFE = 7 * 86400.0
+QUERY_LEASE = 60
+"""Seconds after which an archive query that nobody asks for again is over: nothing else tells that its asker died."""
 
 _SHOWN_HOLDERS = 5
 _NONE = Amount()
@@ -86,16 +89,16 @@ class Ledger:
         self.rules = PoolRules(capacity, pool)
         self.shares = ShareBook(capacity, half_life)
         self.occupancy = Occupancy()
+        self._leases: dict[str, float] = {}
 
     def load(self, session: Session) -> None:
         """Read into memory what schedulers and explanations need: pools, and what users had."""
         self.rules.load(session)
-        ends = jobs.ends(session)
+        rows = list(session.scalars(select(ReservationRow)))
+        self._leases = {row.id: row.expires.timestamp() for row in rows if row.expires is not None}
+        ends = jobs.ends(session) | self._leases
         self.occupancy.replace(
-            {
-                row.id: Running(ends.get(row.id, math.inf), row.owner, _amount(row))
-                for row in session.scalars(select(ReservationRow))
-            }
+            {row.id: Running(ends.get(row.id, math.inf), row.owner, _amount(row)) for row in rows}
         )
         held = self.occupancy.holdings()
         now = time.time()
@@ -298,10 +301,23 @@ class Ledger:
             session.add(row)
         row.memory, row.millicpu, row.slots, row.archive = amount
         row.title = request.title
+        lease = request.lease
+        if lease is None and request.kind is ReservationKind.ARCHIVE_QUERY:
+            lease = QUERY_LEASE
+        row.expires = utcnow() + timedelta(seconds=lease) if lease is not None else None
         session.flush()
         self._remember(session, request.owner)
-        line = Running(end, request.owner, amount)
-        on_commit(session, lambda: self.occupancy.put(request.id, line))
+        expires = row.expires.timestamp() if row.expires is not None else math.inf
+        line = Running(min(end, expires), request.owner, amount)
+
+        def committed() -> None:
+            self.occupancy.put(request.id, line)
+            if expires < math.inf:
+                self._leases[request.id] = expires
+            else:
+                self._leases.pop(request.id, None)
+
+        on_commit(session, committed)
         return _model(row)
 
     def release(self, session: Session, reservation_id: str) -> bool:
@@ -313,8 +329,25 @@ class Ledger:
         session.delete(row)
         session.flush()
         self._remember(session, row.owner)
-        on_commit(session, lambda: self.occupancy.drop(reservation_id))
+
+        def committed() -> None:
+            self.occupancy.drop(reservation_id)
+            self._leases.pop(reservation_id, None)
+
+        on_commit(session, committed)
         return True
+
+    def next_expiry(self) -> float:
+        """Return when the next lease ends, seconds since the epoch, from memory; infinite when there is none."""
+        return min(self._leases.copy().values(), default=math.inf)
+
+    def release_expired(self, session: Session) -> list[str]:
+        """Release what nobody asked for again in time; return the ids."""
+        query = select(ReservationRow.id).where(ReservationRow.expires <= utcnow())
+        found = list(session.scalars(query))
+        for reservation_id in found:
+            self.release(session, reservation_id)
+        return found
 
     def expect_end(self, session: Session, reservation_id: str, end: float) -> None:
         """Note when something that was granted will be over at the latest, seconds since the epoch."""

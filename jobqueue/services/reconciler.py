@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from gavip_api.enums import JobState, Template
 from gavip_api.errors import GavipError, Unavailable
 from gavip_api.models import JobError, UserProfile, utcnow
-from gavip_spawner.plane import ProcessPhase, ProcessStatus
+from gavip_spawner.plane import NoRoom, ProcessPhase, ProcessStatus
 from gavip_web import tasks
 from gavip_web.database import Database
 from jobqueue.backends import Attempt, JobBackend
@@ -49,9 +49,11 @@ _OVERTIME = 30.0
 
 _REMOVED_AT_ONCE = 50
 
+_REFUSED_AT_ONCE = 1000
+_LEAST_PAUSE = 0.5
+
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Faults of the machine that pass and say nothing of the job that met them."""
-_REFUSED_AT_ONCE = 1000
 
 
 class Reconciler:
@@ -98,6 +100,7 @@ class Reconciler:
         self._retention = retention
         self._housekeeping = housekeeping
         self._next_housekeeping = 0.0
+        self._more_to_remove = False
         self._awake = asyncio.Event()
         self._drivers: dict[str, asyncio.Task[None]] = {}
         self._stoppers: dict[str, asyncio.Task[None]] = {}
@@ -120,18 +123,32 @@ class Reconciler:
                 except Exception:
                     # the loop must outlive any fault: jobs that run are watched by nobody else
                     log.exception("cycle failed")
-                await tasks.woken(self._awake, self._period)
+                await tasks.woken(self._awake, self._pause())
         finally:
             await self._stop_tasks()
+
+    def _pause(self) -> float:
+        # not sooner than that: a lease that cannot be released, as on a full disk, must not make this spin
+        until_lease = max(_LEAST_PAUSE, self._ledger.next_expiry() - time.time())
+        return min(self._period, until_lease)
 
     async def cycle(self) -> None:
         """Do everything that is missing, once."""
         await self._look_after_active()
+        if self._ledger.next_expiry() <= time.time():
+            for name in await self._database.write(self._ledger.release_expired):
+                log.warning("released %s: nobody asked for it again in time", name)
         while await self._start_next():
             pass
         if time.monotonic() >= self._next_housekeeping:
             await self._keep_house()
             self._next_housekeeping = time.monotonic() + self._housekeeping
+            self._more_to_remove = True
+        if self._more_to_remove:
+            # in portions, each in a cycle of its own: jobs that may start do not wait for old ones to go
+            self._more_to_remove = await self._remove_old()
+            if self._more_to_remove:
+                self.wake()
 
     # -- starting --
 
@@ -227,6 +244,8 @@ class Reconciler:
                 if token:
                     await self._backend.create(attempt, token)
                 status = await self._backend.start(attempt)
+            except NoRoom:
+                raise
             except (GavipError, OSError) as e:
                 if isinstance(e, OSError) and e.errno in _PASSING:
                     # a full disk is nothing about this job: it waits until there is room
@@ -318,7 +337,6 @@ class Reconciler:
     async def _keep_house(self) -> None:
         await self._refuse_too_large()
         await self._stop_strays()
-        await self._remove_old()
 
     async def _refuse_too_large(self) -> None:
         """Tell jobs that no longer fit: the operator may have made pool or machine smaller since."""
@@ -349,23 +367,26 @@ class Reconciler:
             return {(job.id, job.attempt) for job in jobs.active(session)}
 
         # the plane first: an attempt that begins in between is then in the records that are read next
-        found = await self._backend.attempts()
+        found = await self._backend.unfinished()
         counted = await self._database.read(live)
         for status, job_id, number in found:
-            if not status.over and (job_id, number) not in counted:
+            if (job_id, number) not in counted:
                 log.warning("stopping %s, which is not recorded as running", status.name)
                 await self._backend.stop(job_id, number, self._stop_grace)
 
-    async def _remove_old(self) -> None:
+    async def _remove_old(self) -> bool:
+        """Remove some of what is past its retention; return whether there may be more."""
         before = utcnow() - self._retention
 
         def read(session: Session) -> list[tuple[str, list[int]]]:
             old = jobs.ended_before(session, before, _REMOVED_AT_ONCE)
             return [(j.id, [a.number for a in jobs.attempts(session, j.id)]) for j in old]
 
-        for job_id, numbers in await self._database.read(read):
+        old = await self._database.read(read)
+        for job_id, numbers in old:
             await self._backend.remove(job_id, numbers)
             await self._database.write(jobs.forget, job_id)
+        return len(old) == _REMOVED_AT_ONCE
 
 
 def _snapshot(session: Session, job_id: str) -> tuple[Attempt, JobState, bool]:

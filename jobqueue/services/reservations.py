@@ -11,14 +11,22 @@ import logging
 import time
 from collections.abc import Callable
 
-from gavip_api.enums import ReservationKind
+from sqlalchemy.orm import Session
+
+from gavip_api.enums import ReservationKind, ReservationState
 from gavip_api.errors import GavipError, InvalidInput
-from gavip_api.models import Reservation, ReservationRequest
+from gavip_api.models import (
+    ArchiveQueryRequest,
+    Reservation,
+    ReservationRequest,
+    ResourceAmount,
+)
 from gavip_web.database import Database
 from gavip_web.hub import HubClient
 from jobqueue.storage.jobs import reservation_id
+from jobqueue.storage.orm import ReservationRow
 
-from .ledger import Ledger
+from .ledger import QUERY_LEASE, Ledger
 from .orphans import Orphans
 
 log = logging.getLogger("jobqueue.reservations")
@@ -51,7 +59,45 @@ class Reservations:
         """
         if request.kind is ReservationKind.JOB or request.id.startswith(reservation_id("")):
             raise InvalidInput("Jobs are submitted, not reserved.")
-        return await self._database.write(self._ledger.reserve, request)
+        return await self._put(request)
+
+    async def _put(self, request: ReservationRequest) -> Reservation:
+        answer = await self._database.write(self._ledger.reserve, request)
+        if answer.state is ReservationState.GRANTED and request.lease is not None:
+            # its sleep may be longer than the lease
+            self._wake()
+        return answer
+
+    async def take_turn(self, query: str, request: ArchiveQueryRequest) -> Reservation:
+        """Reserve one query of the archive for a minute, or for another minute.
+
+        Raises
+        ------
+        NeverFits, Conflict
+        """
+        return await self._put(
+            ReservationRequest(
+                id=_query_id(query),
+                owner=request.owner.name,
+                roles=request.owner.roles,
+                kind=ReservationKind.ARCHIVE_QUERY,
+                amount=ResourceAmount(memory=0, cpu=0, archive=1),
+                title=request.title or "A query of the archive",
+                lease=QUERY_LEASE,
+            )
+        )
+
+    async def end_turn(self, query: str, owner: str) -> None:
+        """Release a query of `owner`'s; what is gone, or somebody else's, is left alone."""
+
+        def work(session: Session) -> bool:
+            line = session.get(ReservationRow, _query_id(query))
+            return (
+                line is not None and line.owner == owner and self._ledger.release(session, line.id)
+            )
+
+        if await self._database.write(work):
+            self._wake()
 
     async def delete(self, reservation: str) -> None:
         """Release; what is gone is fine.
@@ -65,6 +111,10 @@ class Reservations:
             raise InvalidInput("A job's reservation ends with the job.", hint="Cancel the job.")
         if await self._database.write(self._ledger.release, reservation):
             self._wake()
+
+
+def _query_id(query: str) -> str:
+    return f"query:{query}"
 
 
 class HubWatch:

@@ -133,6 +133,8 @@ class ReservationRow(Base):
     archive: Mapped[int] = mapped_column(Integer, default=0)
     title: Mapped[str] = mapped_column(String(200))
     created: Mapped[datetime]
+    # when it ends by itself; empty: never
+    expires: Mapped[datetime | None]
 
 
 class OwnerRow(Base):

@@ -43,6 +43,7 @@ class FakeHub:
     fail_at_once: bool = False
     hold: asyncio.Event | None = None
     users: dict[str, Server | None] = field(default_factory=dict)
+    operators: set[str] = field(default_factory=set)
     shares: list[tuple[str, str]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     url: str = ""
@@ -54,7 +55,9 @@ class FakeHub:
         """Return the hub's model of a token's owner: ``person-NAME`` or ``instance-TECHNICALUSER``."""
         kind, _, name = token.partition("-")
         if kind == "person" and name in self.people:
-            return _user(name, PERSON_SCOPES, ["scientist"])
+            operates = name in self.operators
+            scopes = [*PERSON_SCOPES, "custom:portal:operate"] if operates else PERSON_SCOPES
+            return _user(name, scopes, ["operator" if operates else "scientist"])
         if kind == "instance" and name in self.users:
             return _user(name, ["custom:portal:instance"], [])
         if token == "operator":

@@ -52,6 +52,12 @@ if what == "succeed":
         time.sleep(parameters["seconds"] / 3)
     (output / "answer.txt").write_text("42")
     finish(ok=True, outputs=["answer.txt", "../../escape"])
+elif what == "talk":
+    # more than a pipe holds, over time: who writes it must not wait for a full disk
+    for _ in range(20):
+        print("x" * 32768, flush=True)
+        time.sleep(parameters["seconds"] / 20)
+    finish(ok=True)
 elif what == "fail":
     finish(ok=False, error={"code": "cell-error", "message": "Cell 2 raised.", "cell": 2})
     sys.exit(1)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +18,7 @@ import pytest
 
 from gavip_api.errors import InvalidInput, NotFound
 from gavip_api.models import ResourceAmount
-from gavip_spawner.plane import ProcessPhase
+from gavip_spawner.plane import NoRoom, ProcessPhase
 from gavip_spawner.process_plane import ProcessPlane
 from gavip_spawner.specs import LaunchSpec, base_environment
 
@@ -103,6 +106,52 @@ async def test_memory_over_the_limit_is_ended_and_named(
     await plane.start("p1")
     status = await asyncio.wait_for(plane.wait("p1"), 15)
     assert (status.phase, status.reason) == (ProcessPhase.EXITED, "memory")
+
+
+async def test_what_is_over_is_no_longer_unfinished(plane: ProcessPlane, tmp_path: Path) -> None:
+    for name, code in (("p1", "pass"), ("p2", "import time; time.sleep(60)"), ("p3", "pass")):
+        await plane.create(spec(tmp_path, code, name=name))
+    for name in ("p1", "p2"):
+        await plane.start(name)
+    await asyncio.wait_for(plane.wait("p1"), 15)
+    labels = {"gavip.kind": "test"}
+    assert [s.name for s in await plane.find(labels)] == ["p1", "p2", "p3"]
+    assert [s.name for s in await plane.unfinished(labels)] == ["p2", "p3"]
+    assert await plane.unfinished({"gavip.kind": "other"}) == []
+    await plane.stop("p2", 0)
+
+
+async def test_a_full_disk_delays_the_record_of_the_end_and_loses_output_only(
+    tmp_path: Path,
+) -> None:
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "x", tmp_path]).returncode
+    ):
+        pytest.skip("this machine lets us mount no small disk")
+    try:
+        plane = ProcessPlane(tmp_path / "plane")
+        code = "import time\nfor _ in range(20): print('x' * 32768, flush=True); time.sleep(0.1)"
+        await plane.create(spec(tmp_path, code))
+        await plane.create(spec(tmp_path, "print('second')", name="p2"))
+        await plane.start("p1")
+        filler = tmp_path / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
+        with pytest.raises(NoRoom):
+            await plane.start("p2")
+        started = psutil.Process(json.loads((tmp_path / "plane/p1/started").read_text())["pid"])
+        await until(lambda: not started.children(), 20)
+        assert (await plane.inspect("p1")).phase is ProcessPhase.RUNNING
+        filler.unlink()
+        status = await asyncio.wait_for(plane.wait("p1"), 15)
+        assert (status.phase, status.exit_code) == (ProcessPhase.EXITED, 0)
+        assert (await plane.read_log("p1", 0, 1 << 20))[0].endswith(b"the disk was full]\n")
+        await plane.start("p2")
+        assert (await asyncio.wait_for(plane.wait("p2"), 15)).exit_code == 0
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
 async def test_time_limit_ends_the_whole_tree(plane: ProcessPlane, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from jobqueue.services.machine import JobMachine
 from jobqueue.services.outcome import Outcome
 from jobqueue.services.waiting import Waitlist
 from jobqueue.storage import jobs
-from jobqueue.storage.orm import Base, JobRow
+from jobqueue.storage.orm import Base, JobRow, ReservationRow
 
 CAPACITY = Amount(10, 10_000, 6, 4)
 POOL = Amount(6, 6_000, 4, 2)
@@ -146,6 +146,37 @@ class LedgerMachine(RuleBasedStateMachine):
         with Session(self.engine) as session:
             with suppress(NeverFits):
                 self.ledger.reserve(session, request)
+            session.rollback()
+
+    @precondition(lambda self: any("/archive-query" in k for k in self.held))
+    @rule(data=st.data())
+    def the_asker_of_a_query_dies(self, data):
+        queries = sorted(k for k in self.held if "/archive-query" in k)
+        name = data.draw(st.sampled_from(queries))
+
+        def work(session):
+            session.get(ReservationRow, name).expires = utcnow()
+            session.flush()
+            return self.ledger.release_expired(session)
+
+        assert self.write(work) == [name]
+        del self.held[name]
+
+    @rule()
+    def crash_before_a_start_is_committed(self):
+        with Session(self.engine) as session:
+            choice = self.waitlist.pick(self.ledger.room())
+            if choice is not None:
+                assert self.machine.begin(session, jobs.get(session, choice.id), "product")
+            session.rollback()
+
+    @precondition(lambda self: "starting" in self.jobs.values())
+    @rule(data=st.data())
+    def crash_before_an_end_is_committed(self, data):
+        active = sorted(k for k, v in self.jobs.items() if v == "starting")
+        job_id = data.draw(st.sampled_from(active))
+        with Session(self.engine) as session:
+            self.machine.end(session, jobs.get(session, job_id), Outcome(JobState.SUCCEEDED))
             session.rollback()
 
     @rule()

@@ -96,9 +96,54 @@ async def test_archive_queries_are_reserved_beside_jobs(start):
     job = await service.job(other)
     assert job["waiting"]["kind"] == "archive"
     assert job["waiting_for"].startswith("The archive is busy")
-    await service.reach(await service.submit("cid"), "running")
+    await service.reach(await service.submit("cid", archive=0), "running")
     await service.client.delete("reservations/q1", headers=service.spawner)
     await service.reach(other, "running")
+
+
+TURN = "archive-queries/01936f3c-0000-7000-8000-00000000000"
+
+
+async def test_turns_at_the_archive_are_lines_of_the_ledger(start):
+    service = await start(capacity_archive=2, user_archive=1)
+    alice, bob = {"owner": {"name": "alice"}}, {"owner": {"name": "bob"}}
+    for _ in range(2):
+        r = await service.client.put(TURN + "1", json=alice)
+        assert (r.status_code, r.json()["state"]) == (200, "granted")
+    r = await service.client.put(TURN + "2", json=alice)
+    assert r.json()["state"] == "refused"
+    assert "A query of the archive" in r.json()["reason"]
+    assert (await service.client.put(TURN + "1", json=bob)).status_code == 409
+    assert (await service.client.delete(TURN + "1?owner=bob")).status_code == 204
+    assert (await pool(service)).used.archive == 1
+    waiting = await service.submit("alice", archive=1)
+    assert (await service.job(waiting))["waiting"]["kind"] == "archive"
+    for _ in range(2):
+        assert (await service.client.delete(TURN + "1?owner=alice")).status_code == 204
+    await service.reach(waiting, "running")
+
+
+async def test_a_turn_that_nobody_asks_for_again_ends_by_itself(start, monkeypatch):
+    monkeypatch.setattr("jobqueue.services.reservations.QUERY_LEASE", 2)
+    # nothing but the end of the lease wakes it
+    service = await start(user_archive=1, reconcile_seconds=600.0)
+    alice = {"owner": {"name": "alice"}}
+    assert (await service.client.put(TURN + "1", json=alice)).json()["state"] == "granted"
+    waiting = await service.submit("alice", archive=1)
+    assert (await service.job(waiting))["state"] == "queued"
+    assert (await service.client.put(TURN + "1", json=alice)).json()["state"] == "granted"
+    await service.reach(waiting, "running")
+    assert [h.kind for h in (await pool(service)).holders] == ["job"]
+
+
+async def test_a_lease_outlives_a_restart_and_no_more(start, monkeypatch):
+    monkeypatch.setattr("jobqueue.services.reservations.QUERY_LEASE", 2)
+    service = await start(user_archive=1)
+    await service.client.put(TURN + "1", json={"owner": {"name": "alice"}})
+    await start.stop(service)
+    service = await start(user_archive=1, reconcile_seconds=600.0)
+    assert (await pool(service)).used.archive == 1
+    await service.reach(await service.submit("alice", archive=1), "running")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ async def test_what_can_never_run_is_refused_at_once(service, payload, resources
 async def test_resources_follow_from_parameters(service):
     job_id = await service.submit(memory="100M + 2M * rows", cpu="0.1 * rows")
     job = await service.job(job_id)
-    assert job["resources"] == {"memory": 110 << 20, "cpu": 0.5, "slots": 1, "archive": 0}
+    assert job["resources"] == {"memory": 110 << 20, "cpu": 0.5, "slots": 1, "archive": 1}
 
 
 async def test_waiting_jobs_are_limited_per_user(start, payload):
@@ -469,6 +469,23 @@ async def test_old_jobs_are_removed_with_their_processes(start):
     await service.until(gone)
     assert list(product.rglob("result.json"))
     assert not list((service.app.layout.run / "jobs").iterdir())
+
+
+async def test_more_old_jobs_than_one_portion_are_removed_at_once(start, monkeypatch):
+    monkeypatch.setattr("jobqueue.services.reconciler._REMOVED_AT_ONCE", 2)
+    service = await start(retention="1d", max_queued_per_user=20)
+    ids = [await service.submit(cpu=0.1, memory="20M") for _ in range(7)]
+    for job_id in ids:
+        await service.reach(job_id, "running")
+        await service.plane.end(f"job-{job_id}.1", OK)
+    for job_id in ids:
+        await service.reach(job_id, "succeeded")
+    plane = service.plane
+    await start.stop(service)
+    await asyncio.sleep(1.1)
+    # housekeeping is done once, at the start
+    service = await start(plane, retention="1s", housekeeping_seconds=600.0)
+    await service.until(lambda: not plane.specs)
 
 
 async def test_a_failed_job_shows_the_runners_reason(service):
