@@ -36,7 +36,8 @@ TIME_IS_UP = 124
 
 _CPU_PERIOD = 100_000
 _TARGETS = (RELEASE, PARAMETERS, USER_SPACE, HOME)
-_KILL_AFTER = "10s"
+KILL_AFTER = 10
+"""Seconds that a program may go on after it was told that its time is up."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def container_spec(spec: LaunchSpec, settings: ContainerSettings) -> ContainerSp
 
 def _timed(seconds: int) -> tuple[str, ...]:
     # inside, so that the limit holds while nobody watches from outside
-    return ("/usr/bin/timeout", f"--kill-after={_KILL_AFTER}", f"{seconds}s")
+    return ("/usr/bin/timeout", f"--kill-after={KILL_AFTER}s", f"{seconds}s")
 
 
 def _proxies(gateway: str) -> dict[str, str]:

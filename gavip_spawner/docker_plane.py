@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from traitlets.config import Configurable
 from gavip_api.errors import InvalidInput, NotFound, Unavailable
 
 from .containers import (
+    KILL_AFTER,
     LABEL_NAME,
     LABEL_PLATFORM,
     LABEL_TIME,
@@ -45,6 +46,7 @@ _NEVER = "0001-"
 """How the engine writes the time of something that has not happened."""
 
 _ENGINE_AWAY_PAUSE = 2.0
+_SLACK = 5.0
 _KILLED = 137
 _SIGNALLED = 128
 _MAX_SIGNAL = 64
@@ -176,6 +178,8 @@ class DockerPlane(ExecutionPlane):
                 try:
                     async with self._lock(name):
                         status = await self._status(name)
+                        if _overdue(status):
+                            status = await self._force(name)
                         if status.over:
                             await self._settle(status)
                             return status
@@ -185,17 +189,32 @@ class DockerPlane(ExecutionPlane):
                     continue
                 await pause()
 
+    async def _force(self, name: str) -> ProcessStatus:
+        """End what should have ended itself: hostile code can stop the program that keeps its time."""
+        log.warning("%s runs beyond its time and is killed", name)
+        await self._ask(name, lambda c: c.kill(self._called(name)))
+        return await self._status(name)
+
     async def find(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
         """See :meth:`ExecutionPlane.find`."""
+        names = await self._listed(labels)
+        recorded = await asyncio.to_thread(self._recorded_with, labels)
+        found = [await self._status(name) for name in sorted(names - recorded.keys())]
+        return [s for s in found if s.phase is not ProcessPhase.ABSENT] + list(recorded.values())
+
+    async def unfinished(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
+        """See :meth:`ExecutionPlane.unfinished`."""
+        found = [await self._status(name) for name in sorted(await self._listed(labels))]
+        return [status for status in found if not status.over]
+
+    async def _listed(self, labels: Mapping[str, str]) -> set[str]:
+        """Return the names of the containers that there are."""
         wanted = [f"{LABEL_PLATFORM}={self._settings.platform}"]
         wanted += [f"{key}={value}" for key, value in labels.items()]
         listed = await self._engine.call(
             lambda client: client.containers(all=True, filters={"label": wanted})
         )
-        names = {entry["Labels"][LABEL_NAME] for entry in listed}
-        recorded = await asyncio.to_thread(self._recorded_with, labels)
-        found = [await self._status(name) for name in sorted(names - recorded.keys())]
-        return [s for s in found if s.phase is not ProcessPhase.ABSENT] + list(recorded.values())
+        return {entry["Labels"][LABEL_NAME] for entry in listed}
 
     def _recorded_with(self, labels: Mapping[str, str]) -> dict[str, ProcessStatus]:
         found = {}
@@ -320,6 +339,14 @@ def status_of(name: str, found: Mapping[str, Any], *, stopped: bool) -> ProcessS
         ended=ended,
         labels=labels,
     )
+
+
+def _overdue(status: ProcessStatus) -> bool:
+    limit = status.labels.get(LABEL_TIME, "")
+    if status.phase is not ProcessPhase.RUNNING or status.started is None or not limit.isdigit():
+        return False
+    late = (datetime.now(timezone.utc) - status.started).total_seconds() - int(limit)
+    return late > KILL_AFTER + _SLACK
 
 
 def _reason(

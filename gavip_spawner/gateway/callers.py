@@ -20,8 +20,8 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 
 from gavip_api.errors import Unavailable
-from gavip_spawner.containers import LABEL_PERMISSIONS, LABEL_PLATFORM, LABEL_SERVER
-from gavip_spawner.specs import LABEL_AVI, LABEL_JOB, LABEL_KIND, LABEL_OWNER
+from gavip_spawner.containers import LABEL_PERMISSIONS, LABEL_PLATFORM
+from gavip_spawner.specs import LABEL_AVI, LABEL_JOB, LABEL_KIND, LABEL_OWNER, LABEL_SERVER
 
 from .policy import Caller
 

@@ -228,6 +228,25 @@ async def test_nothing_is_gained(cell: Cell, client: APIClient) -> None:
     await cell.plane.stop(neighbour, 1)
 
 
+STOP_THE_FIRST = """
+import ctypes, os, time
+for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+    if pid != os.getpid():
+        # PTRACE_ATTACH leaves it stopped, the keeper of this container's time as well
+        print(pid, ctypes.CDLL(None).ptrace(16, pid, None, None), flush=True)
+time.sleep(300)
+"""
+
+
+async def test_time_is_kept_from_outside_too(cell: Cell) -> None:
+    """A program that stops those who watch it, and itself, ends on time all the same."""
+    begun = time.monotonic()
+    status, output = await cell.run(cell.spec(STOP_THE_FIRST, seconds=2))
+    assert "1 0" in output, output
+    assert (status.phase, status.reason) == (ProcessPhase.EXITED, "time")
+    assert time.monotonic() - begun < 60
+
+
 async def said(cell: Cell, name: str, word: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while word not in (await cell.plane.read_log(name))[0].decode(errors="replace"):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 
 import httpx
 import pytest
@@ -39,11 +40,10 @@ def problem(answer):
 
 
 async def eventually(true, seconds=10.0):
-    async def poll():
-        while not true():
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(poll(), seconds)
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 def portal(port):

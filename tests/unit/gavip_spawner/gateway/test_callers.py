@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
+import time
 
 import pytest
 from docker.errors import DockerException
@@ -91,11 +92,10 @@ async def engine():
 
 
 async def until(true):
-    async def poll():
-        while not await true():
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(poll(), 10)
+    deadline = time.monotonic() + 10
+    while not await true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 async def hearing(callers):
