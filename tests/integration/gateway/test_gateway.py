@@ -40,7 +40,7 @@ def problem(answer):
 
 async def eventually(true, seconds=10.0):
     async def poll():
-        while not true():
+        while not true():  # noqa: ASYNC110 - polls what other tasks and threads do
             await asyncio.sleep(0.01)
 
     await asyncio.wait_for(poll(), seconds)

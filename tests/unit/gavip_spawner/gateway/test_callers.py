@@ -92,7 +92,7 @@ async def engine():
 
 async def until(true):
     async def poll():
-        while not await true():
+        while not await true():  # noqa: ASYNC110 - polls what another thread does
             await asyncio.sleep(0.01)
 
     await asyncio.wait_for(poll(), 10)
