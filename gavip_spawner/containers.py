@@ -151,6 +151,8 @@ def container_spec(spec: LaunchSpec, settings: ContainerSettings) -> ContainerSp
         "network_mode": settings.network,
         # nobody answers there: names are resolved by the gateway, so nothing leaves as a DNS question
         "dns": ["127.0.0.1"],
+        # and programs that ask all the same are told soon
+        "dns_opt": ["timeout:1", "attempts:1"],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "read_only": True,

@@ -26,7 +26,7 @@ from .platform import ENVIRONMENT_VARIABLE, Platform
 T = TypeVar("T")
 
 HERE = Path(__file__).resolve().parent
-BUILDER = HERE.parent / "images" / "build.py"
+IMAGES = HERE.parent / "images"
 NEEDED = ("python", "lab")
 """Templates without which nothing works; the others are needed by AVIs that name them."""
 
@@ -104,13 +104,14 @@ class DockerBackend:
         ours = [
             image.split("/", 1)[1].split(":")[0] for image in missing if image.startswith("gavip/")
         ]
-        if len(ours) < len(missing) or not BUILDER.exists():
+        if len(ours) < len(missing) or not IMAGES.is_dir():
             raise StartFailed(
                 f"The engine lacks {', '.join(missing)}.\n"
                 "Build or load them first: make images   (or: docker load, docker pull)"
             )
         click.echo("  … docker: images (some minutes the first time)")
-        built = subprocess.run([sys.executable, str(BUILDER), *ours], check=False)  # noqa: S603 - our own script
+        argv = [sys.executable, "-m", "images.build", *ours]
+        built = subprocess.run(argv, check=False, cwd=IMAGES.parent)  # noqa: S603 - our own script
         if built.returncode:
             raise StartFailed("The images could not be built (see above).")
 

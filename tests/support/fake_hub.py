@@ -11,10 +11,17 @@ import json
 import sys
 from urllib.parse import urlencode
 
+from jupyterhub._version import __version__ as hub_version
 from tornado import web
 
 SEEN: list[dict] = []
 STRANGERS: set[str] = set()
+
+
+class Root(web.RequestHandler):
+    def get(self) -> None:
+        self.set_header("X-JupyterHub-Version", hub_version)
+        self.write({"version": hub_version})
 
 
 class Authorize(web.RequestHandler):
@@ -55,6 +62,7 @@ class Seen(web.RequestHandler):
 async def main(port: int) -> None:
     app = web.Application(
         [
+            ("/hub/api/?", Root),
             ("/hub/api/oauth2/authorize", Authorize),
             ("/hub/api/oauth2/token", Token),
             ("/hub/api/user", User),
