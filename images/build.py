@@ -144,12 +144,13 @@ def bring_up_to_date(names: Sequence[str], base_image: str, scratch: Path) -> No
         build(image, tag, base_image, wheels)
         _timed(f"gavip/{image.name}:{tag}", begun)
     for name in names:
-        if billed(name) != wanted[name] and name in FINAL:
+        built_now = IMAGES[name] in needed
+        if name in FINAL and (built_now or billed(name) != wanted[name]):
             # only here: importing it takes longer than all else when nothing is to be done
             from .sbom import write
 
             write(name, f"gavip/{name}:{tag}", bill(name))
-        if IMAGES[name] not in needed:
+        if not built_now:
             print(f"  ✓ gavip/{name}:{tag} is up to date", flush=True)
 
 

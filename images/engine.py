@@ -24,24 +24,25 @@ def docker(*argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
     Failed
         If it is not installed, or if it fails: with the end of what it said.
     """
+    done = _called(*argv, **options)
+    if done.returncode:
+        said = (done.stderr or done.stdout or "")[-4000:]
+        raise Failed(f"`docker {argv[0]}` failed (exit code {done.returncode}).\n{said}")
+    return done
+
+
+def _called(*argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
     # the classic builder takes an image's ID as a parent; BuildKit asks a registry for it
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     try:
-        return subprocess.run(
-            ["docker", *argv], check=True, text=True, env=environment, **options
-        )  # fmt: skip
+        return subprocess.run(["docker", *argv], check=False, text=True, env=environment, **options)
     except FileNotFoundError:
         raise Failed("Docker is not installed. On Debian: apt-get install docker.io") from None
-    except subprocess.CalledProcessError as e:
-        said = (e.stderr or e.stdout or "")[-4000:]
-        raise Failed(f"`docker {argv[0]}` failed (exit code {e.returncode}).\n{said}") from None
 
 
 def digests(references: Iterable[str]) -> dict[str, str]:
     """Return the digest of inputs of those images that the engine has; empty for one without."""
-    asked = subprocess.run(
-        ["docker", "image", "inspect", *references], capture_output=True, text=True, check=False
-    )
+    asked = _called("image", "inspect", *references, capture_output=True)
     # it fails when one is missing, and tells of the others all the same
     if asked.returncode and "no such image" not in asked.stderr.lower():
         raise Failed(f"The container engine does not answer.\n{asked.stderr[-1000:]}")
