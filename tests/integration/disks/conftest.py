@@ -17,19 +17,21 @@ USER = 1000
 MIB = 1 << 20
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, where no disk can be mounted."""
+def why_no_disks() -> str:
+    """Return why no disk can be mounted here; empty where one can."""
     missing = [p for p in ("mkfs.ext4", "e2fsck", "resize2fs", "losetup") if not _found(p)]
     if os.geteuid() != 0:
-        reason = "disks need root"
-    elif missing:
-        reason = f"{', '.join(missing)} not installed"
-    elif not Path("/dev/loop-control").exists():
-        reason = "no loop devices"
-    else:
-        return
+        return "disks need root"
+    if missing:
+        return f"{', '.join(missing)} not installed"
+    return "" if Path("/dev/loop-control").exists() else "no loop devices"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, where no disk can be mounted."""
+    reason = why_no_disks()
     for item in items:
-        if item.get_closest_marker("disks"):
+        if reason and item.get_closest_marker("disks"):
             item.add_marker(pytest.mark.skip(reason=reason))
 
 

@@ -231,6 +231,7 @@ def test_a_disk_that_a_container_still_has_is_mounted_from_the_same_device(
         device = disks.find()[0].device
         assert disks.release("alice")
         assert disks.find()[0].device == device
+        disks.clean()
         inside = Path(f"/proc/{other.pid}/root{folder}")
         (inside / "from-inside").write_text("x")
         disks.ensure("alice")

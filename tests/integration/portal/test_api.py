@@ -227,6 +227,30 @@ async def test_download(
     assert (await grace.get("files/content", params=query)).status_code == 404
 
 
+async def test_delete_and_usage(
+    platform: Platform, ada: httpx.AsyncClient, grace: httpx.AsyncClient
+) -> None:
+    folder = platform.userspace("ada") / "ü"
+    folder.mkdir()
+    (folder / "f").write_bytes(b"x" * 10_000)
+    used = (await ada.get("files/usage")).json()
+    assert (used["entries"], used["limit"], used["level"]) == (2, None, "normal")
+    assert used["used"] >= 10_000
+    # one's own files only
+    assert (await grace.delete("files", params={"path": "ü"})).json() == {
+        "removed": 0,
+        "done": True,
+    }
+    assert folder.is_dir()
+    for removed in (2, 0):
+        answer = await ada.delete("files", params={"path": "ü"})
+        assert (answer.status_code, answer.json()) == (200, {"removed": removed, "done": True})
+    assert (await ada.get("files/usage")).json()["entries"] == 0
+    for path, status in (("avis", 403), ("../grace", 400), ("", 422)):
+        assert (await ada.delete("files", params={"path": path})).status_code == status
+    assert (await ada.delete("files")).status_code == 422
+
+
 async def test_only_pictures_are_shown_inline(platform: Platform, ada: httpx.AsyncClient) -> None:
     space = platform.userspace("ada")
     (space / "p.png").write_bytes(png())
