@@ -114,7 +114,8 @@ class JobView {
     this.retryButton.disabled = true;
     try {
       const { id, avi, release } = this.job;
-      const made = await withPermissions(this.api, avi, release, () => this.api.retryJob(id));
+      const again = (): Promise<Job> => this.api.retryJob(id);
+      const made = await withPermissions(this.api, avi, release, again, "do");
       if (made === null) {
         this.retryButton.disabled = false;
         this.retryButton.focus();
