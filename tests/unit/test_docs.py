@@ -10,6 +10,8 @@ import configparser
 import importlib
 import inspect
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -273,6 +275,17 @@ def test_make_targets_exist() -> None:
 
 
 _MACHINE = re.compile(r"(?<![\w.])/(?:work|root|tmp|opt|Users|home)/\w")
+
+
+def test_the_readme_maps_every_folder() -> None:
+    git = shutil.which("git")
+    assert git
+    listed = subprocess.run(
+        [git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    folders = {line.split("/")[0] for line in listed.splitlines() if "/" in line}
+    mapped = re.findall(r"^\| `([a-z_]+)/` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(mapped) == sorted(name for name in folders if not name.startswith("."))
 
 
 def test_no_page_names_a_path_of_this_machine(pages: dict[str, str]) -> None:
