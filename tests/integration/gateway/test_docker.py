@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -129,6 +130,7 @@ class Site:
     client: object
     containers: Containers
     log: object
+    process: object
     everywhere: int
     private: int
     boxes: dict = field(default_factory=dict)
@@ -190,6 +192,7 @@ def site(tmp_path_factory):
                         "jobqueue_url": f"http://127.0.0.1:{private}",
                         "access_log": str(folder / "access.log"),
                         "allowed_hosts": [f"{outside}:{everywhere}"],
+                        "check_interval": 1,
                         "allowed_networks": [f"{outside}/32"],
                     },
                 }
@@ -200,7 +203,7 @@ def site(tmp_path_factory):
             [sys.executable, "-m", "gavip_spawner.gateway", f"--config={config}"],
             stdout=output, stderr=output,
         )  # fmt: skip
-        made = Site(client, containers, folder / "access.log", everywhere, private)
+        made = Site(client, containers, folder / "access.log", process, everywhere, private)
         try:
             until(lambda: "ready url=" in (folder / "gateway.out").read_text(), process)
             granted = Permissions(archive=False, network=(f"{outside}:{everywhere}",))
@@ -353,13 +356,15 @@ def test_nothing_else_answers(site, neighbours):
 async def test_it_is_the_filter_that_keeps_the_host_away(site):
     box = site.boxes["interface"]
     target = [[site.settings.gateway, site.everywhere]]
-    await remove_firewall(site.settings)
+    # the gateway would put it back
+    site.process.send_signal(signal.SIGSTOP)
     try:
+        await remove_firewall(site.settings)
         # an internal network alone lets containers reach what listens on 0.0.0.0
-        assert box.python(TRY, target) == [True]
+        assert await asyncio.to_thread(box.python, TRY, target) == [True]
     finally:
-        await ensure_firewall(site.settings)
-    assert box.python(TRY, target) == [False]
+        site.process.send_signal(signal.SIGCONT)
+    await asyncio.to_thread(until, lambda: box.python(TRY, target) == [False])
 
 
 def test_no_question_for_a_name_leaves(site):
