@@ -96,6 +96,11 @@ class ArchiveApp(Application):
         "",
         help="URL of /tap as clients see it, behind a proxy for example. Default: http://HOST:PORT/tap.",
     ).tag(config=True)
+    other_urls: Any = List(
+        Unicode(),
+        help="Further URLs of /tap, for clients that reach it by another way than `public_url`, such as containers"
+        " through their gateway: links in answers follow the host that was asked for. Default: none.",
+    ).tag(config=True)
     max_rows = Int(
         1_000_000, min=1, help="Most rows of one result; MAXREC cannot exceed it. Default: 1000000."
     ).tag(config=True)
@@ -273,7 +278,15 @@ class ArchiveApp(Application):
         jobs = JobService(JobStore(state), queries, fetcher, limits)
         base = self.public_url or f"http://{self.host}:{sockets[0].getsockname()[1]}/tap"
         archive = Archive(
-            base, limits, load_tableset(), queries, jobs, fetcher, state / _SCRATCH, self.list_jobs
+            base,
+            limits,
+            load_tableset(),
+            queries,
+            jobs,
+            fetcher,
+            state / _SCRATCH,
+            self.list_jobs,
+            tuple(url.rstrip("/") for url in self.other_urls),
         )
         server = HTTPServer(
             web_application(archive),

@@ -29,6 +29,7 @@ _IPV6 = Path("/proc/net/if_inet6")
 _WAIT = "10"
 _TIMEOUT = 30.0
 _LOGGED = "6/min"
+_TRIES = 3
 
 
 class FirewallFailed(Unavailable):
@@ -134,6 +135,19 @@ async def ensure_firewall(settings: NetworkSettings) -> None:
     await asyncio.to_thread(_ensure, settings)
 
 
+async def firewall_state(settings: NetworkSettings) -> list[str]:
+    """Return what there is of the filter, to be compared with what there was after :func:`ensure_firewall`.
+
+    Putting it in place anew would begin to count what is dropped from nothing.
+
+    Raises
+    ------
+    FirewallFailed
+        As :func:`ensure_firewall`.
+    """
+    return await asyncio.to_thread(_state, settings)
+
+
 async def remove_firewall(settings: NetworkSettings) -> None:
     """Take the filter away; safe to repeat.
 
@@ -157,18 +171,39 @@ def _ensure(settings: NetworkSettings) -> None:
             hint="Set net.bridge.bridge-nf-call-iptables=1 with sysctl.",
         )
     for family in _families():
-        listed = _run(family.tool, "--list-rules").splitlines()
-        try:
-            _apply(family, transaction(settings, family, listed))
-        except FirewallFailed:
-            # a kernel without LOG or limit
-            _apply(family, transaction(settings, family, listed, log=False))
+        for tries_left in range(_TRIES - 1, -1, -1):
+            listed = _listed(family)
+            try:
+                _apply(family, transaction(settings, family, listed))
+            except FirewallFailed:
+                try:
+                    # a kernel without LOG or limit
+                    _apply(family, transaction(settings, family, listed, log=False))
+                except FirewallFailed:
+                    # somebody else may have changed the rules since they were listed
+                    if not tries_left:
+                        raise
+                    continue
+            break
 
 
 def _remove(settings: NetworkSettings) -> None:
     for family in _families():
-        listed = _run(family.tool, "--list-rules").splitlines()
-        _apply(family, transaction(settings, family, listed, remove=True))
+        _apply(family, transaction(settings, family, _listed(family), remove=True))
+
+
+def _state(settings: NetworkSettings) -> list[str]:
+    state = []
+    for family in _families():
+        listed = _listed(family)
+        for parent in ("INPUT", "DOCKER-USER", "FORWARD"):
+            state += [r for r in listed if r.startswith(f"-A {parent} ")][:1]
+        state += [r for r in listed if not set(chains(settings)).isdisjoint(r.split())]
+    return state
+
+
+def _listed(family: Family) -> list[str]:
+    return _run(family.tool, "--list-rules").splitlines()
 
 
 def _apply(family: Family, told: str) -> None:

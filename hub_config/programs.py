@@ -97,11 +97,18 @@ def archive(platform: Platform) -> Program:
             "--db", str(folder / "archive.duckdb"),
             "--host", "127.0.0.1", "--port", str(platform.archive_port),
             "--state", str(folder / "uws"),
+            *_seen_elsewhere(platform),
         ),
         platform.layout.run / "archive.log",
         common_environment(platform),
         answers=f"{platform.archive_url}/availability",
     )  # fmt: skip
+
+
+def _seen_elsewhere(platform: Platform) -> tuple[str, ...]:
+    if not platform.contained:
+        return ()
+    return (f"--ArchiveApp.other_urls={platform.seen_by_code(platform.archive_url)}",)
 
 
 def proxy(platform: Platform) -> Program:

@@ -35,12 +35,11 @@ if platform.contained:
     c.UserDisks.enabled = True
     c.UserDisks.state_dir = platform.state
     c.Containers.gateway_url = platform.gateway_url
-    c.Gateway.bind_url = platform.gateway_url
-    c.Gateway.hub_url = platform.hub_api.removesuffix("/hub/api")
-    c.Gateway.portal_url = platform.portal_internal
-    c.Gateway.jobqueue_url = platform.jobqueue_internal
-    c.Gateway.archive_url = platform.archive_url
-    c.Gateway.log_file = str(layout.run / "egress.log")
+    c.GatewayApp.hub_url = platform.hub_api.removesuffix("/hub/api")
+    c.GatewayApp.portal_url = platform.portal_internal
+    c.GatewayApp.jobqueue_url = platform.jobqueue_internal
+    c.GatewayApp.archive_url = platform.archive_url
+    c.GatewayApp.access_log = str(layout.run / "egress.log")
 
 if platform.config:
     load_subconfig(platform.config)  # type: ignore[name-defined]

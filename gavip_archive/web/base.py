@@ -9,9 +9,10 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
@@ -37,6 +38,8 @@ class Archive:
     ----------
     base : str
         Public URL of ``/tap``, without a slash at the end.
+    others : tuple of str
+        Further URLs of it, by which those reach it who name their host.
     scratch : Path
         Folder for the answers of synchronous queries.
     list_jobs : bool
@@ -51,6 +54,15 @@ class Archive:
     fetcher: UploadFetcher
     scratch: Path
     list_jobs: bool
+    others: tuple[str, ...] = ()
+
+    def seen_by(self, host: str) -> Archive:
+        """Return the archive as a client sees it that asks for `host` (RFC 9110, section 7.2).
+
+        Only URLs that the operator named come into answers: a client cannot have links lead elsewhere.
+        """
+        base = next((url for url in self.others if urlsplit(url).netloc == host), self.base)
+        return self if base == self.base else replace(self, base=base)
 
 
 def without_preamble(body: bytes, content_type: str) -> bytes:
@@ -73,7 +85,7 @@ class ArchiveHandler(RequestHandler):
 
     def initialize(self, archive: Archive) -> None:
         """Take the services, and make the body readable before tornado parses it."""
-        self.archive = archive
+        self.archive = archive.seen_by(self.request.host)
         self.request.body = without_preamble(
             self.request.body, self.request.headers.get("Content-Type", "")
         )

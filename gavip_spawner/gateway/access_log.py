@@ -63,14 +63,16 @@ class Entry:
 
 
 class _Dropping(QueueHandler):
-    """Drops what does not fit instead of waiting, and says nothing on standard error."""
+    """Drops and counts what does not fit instead of waiting."""
+
+    lost = 0
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
             self.queue.put_nowait(record)
         except queue.Full:
             # a disk that is full or too slow must not stop the gateway
-            return
+            self.lost += 1
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record
@@ -99,7 +101,8 @@ class AccessLog:
             written = RotatingFileHandler(file, maxBytes=size, backupCount=files, encoding="utf-8")
             written.setFormatter(logging.Formatter("%(message)s"))
             waiting: queue.Queue[logging.LogRecord] = queue.Queue(_WAITING)
-            self._logger.addHandler(_Dropping(waiting))
+            self._queued = _Dropping(waiting)
+            self._logger.addHandler(self._queued)
             self._listener = QueueListener(waiting, written)
             self._written = written
             self._listener.start()
@@ -108,7 +111,10 @@ class AccessLog:
         """Write an entry; a refused one is a warning too, up to a number a minute and container."""
         line = entry.line()
         if self._listener is not None:
+            lost = self._queued.lost
             self._logger.info("%s", json.dumps(line))
+            if not lost and self._queued.lost:
+                log.error("requests come faster than the record can be written; some are missing")
         if entry.decision == "refused" and self._may_warn(entry.address):
             log.warning("refused: %s", entry.reason[:_LONGEST], extra={"fields": line})
 

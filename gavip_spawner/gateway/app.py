@@ -23,7 +23,7 @@ from traitlets.config import Application
 from gavip_api.errors import GavipError, InvalidInput, Unavailable
 from gavip_api.resources import memory_bytes
 from gavip_spawner.containers import Containers
-from gavip_spawner.firewall import ensure_firewall
+from gavip_spawner.firewall import ensure_firewall, firewall_state
 from gavip_spawner.network import ensure_network
 
 from .access_log import AccessLog
@@ -105,7 +105,7 @@ class GatewayApp(Application):
     check_interval = Integer(
         60,
         min=1,
-        help="How often the host's filter is put in place again, in seconds. Default: 60.",
+        help="How often is looked whether the host's filter is in place, in seconds. Default: 60.",
     ).tag(config=True)
     access_log = Unicode(
         help="File of the record of all requests, one JSON object a line. Default: empty, only refused requests are"
@@ -303,12 +303,18 @@ class GatewayApp(Application):
 
     async def _keep_forever(self, containers: Containers) -> None:
         """Put the filter back that something else on the host may have thrown away."""
+        settings = containers.network_settings
+        wanted: list[str] = []
         while True:
-            await asyncio.sleep(self.check_interval)
             try:
-                await ensure_firewall(containers.network_settings)
+                if not wanted or await firewall_state(settings) != wanted:
+                    if wanted:
+                        log.warning("the filter was changed and is put in place again")
+                    await ensure_firewall(settings)
+                    wanted = await firewall_state(settings)
             except GavipError as e:
                 log.error("the filter is not in place: %s %s", e.message, e.hint or "")
+            await asyncio.sleep(self.check_interval)
 
 
 def listen(url: str) -> socket.socket:

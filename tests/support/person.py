@@ -18,9 +18,15 @@ class Loopback(httpx.HTTPTransport):
     """Sends what is for a sub-domain of localhost to 127.0.0.1, as browsers do (RFC 6761, section 6.3)."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        request.headers.setdefault("Host", request.url.netloc.decode())
-        request.url = request.url.copy_with(host="127.0.0.1")
-        return super().handle_request(request)
+        # another object: cookies belong to the host that was asked for
+        moved = httpx.Request(
+            request.method,
+            request.url.copy_with(host="127.0.0.1"),
+            headers=request.headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        return super().handle_request(moved)
 
 
 @dataclass
@@ -76,6 +82,13 @@ class Person:
         answer = self.call("GET", path)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def allow(self, avi: str) -> Person:
+        """Grant an AVI what it asks for."""
+        asked = self.get(f"avis/{avi}/permissions")["asked"]
+        answer = self.call("PUT", f"avis/{avi}/permissions", {"permissions": asked})
+        assert answer.status_code == 200, answer.text
+        return self
 
     def open(self, avi: str, view: str = "interface", seconds: float = 90) -> dict[str, Any]:
         """Open an AVI and return the instance once it is ready."""

@@ -1,6 +1,7 @@
 """What the gateway costs: throughput and latency through it, beside a direct connection in the same run.
 
-Prints medians and their ratios. Server, gateway and client are processes of their own, as on a platform; the
+Prints medians, their ratio, and the processor time that the gateway spent, which other work on the machine does
+not change. Server, gateway and client are processes of their own, as on a platform; the
 gateway knows its one caller, as it does while the engine's events are heard.
 """
 
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import click
+import psutil
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
@@ -70,25 +72,26 @@ async def fetch(port: int, count: int) -> float:
     return time.perf_counter() - begun
 
 
-async def measure(direct: int, through: int, rounds: int, size: int) -> None:
+async def measure(direct: int, through: int, pid: int, rounds: int, size: int) -> None:
     """Measure in turns, so that what else the machine does strikes both."""
-    small: dict[int, list[float]] = {direct: [], through: []}
-    large: dict[int, list[float]] = {direct: [], through: []}
-    for _ in range(rounds * 40):
-        for port, times in small.items():
-            times.append(await fetch(port, 0))
-    for _ in range(rounds):
-        for port, times in large.items():
-            times.append(await fetch(port, size))
-    ms = {port: statistics.median(times) * 1000 for port, times in small.items()}
-    rate = {port: size / statistics.median(times) for port, times in large.items()}
-    print(f"{'':24}{'direct':>12}{'gateway':>12}")
-    print(
-        f"{'request, median':24}{ms[direct]:>9.2f} ms{ms[through]:>9.2f} ms   +{ms[through] - ms[direct]:.2f} ms"
-    )
-    print(
-        f"{f'{size} MiB, median':24}{rate[direct]:>6.0f} MiB/s{rate[through]:>6.0f} MiB/s   ×{rate[through] / rate[direct]:.2f}"
-    )
+    for name, count, many in (("request", 0, rounds * 40), (f"{size} MiB", size, rounds)):
+        times: dict[int, list[float]] = {direct: [], through: []}
+        begun = cpu(pid)
+        for _ in range(many):
+            for port, measured in times.items():
+                measured.append(await fetch(port, count))
+        used = (cpu(pid) - begun) / many
+        one, other = (statistics.median(times[port]) * 1000 for port in (direct, through))
+        print(
+            f"{name:10} direct {one:8.2f} ms   gateway {other:8.2f} ms   ×{other / one:.2f}"
+            f"   processor time of the gateway {used * 1000:7.2f} ms"
+        )
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    used = psutil.Process(pid).cpu_times()
+    return float(used.user + used.system)
 
 
 def peak(pid: int) -> float:
@@ -122,7 +125,7 @@ def main(rounds: int, size: int, role: str, port: int) -> None:
     try:
         direct = start("--role=server")
         through = start("--role=gateway", f"--port={direct}")
-        asyncio.run(measure(direct, through, rounds, size))
+        asyncio.run(measure(direct, through, started[1].pid, rounds, size))
         print(f"memory of the gateway, at most: {peak(started[1].pid):.0f} MiB")
     finally:
         for process in started:

@@ -11,7 +11,7 @@ from gavip_archive.errors import ParameterError, UploadError
 from gavip_archive.fetch import UploadFetcher
 from gavip_archive.limits import Limits
 from gavip_archive.params import job_parameters, read_query, read_time, read_whole
-from gavip_archive.web.base import without_preamble
+from gavip_archive.web.base import Archive, without_preamble
 
 GOOD = [("LANG", "ADQL"), ("QUERY", "SELECT 1")]
 
@@ -228,3 +228,21 @@ def test_uploads_join_with_the_archive(worker, translator):
 def test_preambles(body, kept):
     assert without_preamble(body, 'multipart/form-data; boundary="<<<X>>>"') == kept
     assert without_preamble(body, "application/x-www-form-urlencoded") == body
+
+
+@pytest.mark.parametrize(
+    ("host", "base"),
+    [
+        pytest.param("127.0.0.1:8090", "http://127.0.0.1:8090/tap", id="its own"),
+        pytest.param("10.213.0.1:8099", "http://10.213.0.1:8099/tap", id="through the gateway"),
+        pytest.param("evil.example", "http://127.0.0.1:8090/tap", id="a host nobody named"),
+    ],
+)
+def test_links_follow_the_hosts_that_the_operator_named(host, base):
+    nothing = dict.fromkeys(
+        ("limits", "tableset", "queries", "jobs", "fetcher", "scratch", "list_jobs")
+    )
+    archive = Archive(
+        base="http://127.0.0.1:8090/tap", others=("http://10.213.0.1:8099/tap",), **nothing
+    )
+    assert archive.seen_by(host).base == base
