@@ -99,7 +99,8 @@ class Tools:
     def facts(self, volume: Volume) -> Facts:
         """Return what there is of a volume."""
         mounts = self.mounts()
-        at_target = [m.device for m in mounts if m.target == str(volume.target)]
+        here = [m for m in mounts if m.target == str(volume.target)]
+        at_target = [m.device for m in here]
         devices = self.loops_of(volume.image)
         ours = {d.number for d in devices}
         content, odd = (False, False) if at_target else _content(volume.target)
@@ -112,6 +113,7 @@ class Tools:
             foreign=odd or any(d not in ours for d in at_target),
             content=content,
             attached=bool(devices),
+            read_only=any(m.read_only for m in here),
             may_resize=plan.may_resize(Path("/proc/self/status").read_text()),
         )
 

@@ -14,7 +14,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -336,9 +336,10 @@ class UserDisks(Configurable):
     def _bring(self, volume: Volume, tools: Tools) -> None:
         tried: set[Step] = set()
         for _ in range(_MOST_STEPS):
-            step = plan.next_step(tools.facts(volume), volume.size)
-            if step in tried and step in plan.GROWING:
-                step = plan.next_step(tools.facts(volume), 0)
+            facts = tools.facts(volume)
+            step = plan.next_step(facts, volume.size)
+            if step in tried and step in plan.TRIED_ONCE:
+                step = plan.next_step(replace(facts, read_only=False), 0)
             if step is None:
                 return
             log.debug("%s: %s", volume.image, step.value)
@@ -346,7 +347,7 @@ class UserDisks(Configurable):
             if step is Step.UNMOUNT:
                 if not self._unmount(volume, tools):
                     return
-            elif step in plan.GROWING:
+            elif step in plan.TRIED_ONCE:
                 self._try(step, volume, tools)
             else:
                 self._do(step, volume, tools)

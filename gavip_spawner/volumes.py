@@ -116,6 +116,8 @@ class Facts:
         Whether the folder that is there without any mount holds something.
     attached : bool
         Whether a loop device has the image: then it may be in use where we do not see it, in a container.
+    read_only : bool
+        Whether the kernel takes no more writes, after an error such as a full host.
     may_resize : bool
         Whether a mounted file system can be enlarged (``CAP_SYS_RESOURCE``).
     """
@@ -128,6 +130,7 @@ class Facts:
     foreign: bool = False
     content: bool = False
     attached: bool = False
+    read_only: bool = False
     may_resize: bool = True
 
 
@@ -179,6 +182,9 @@ def _small(facts: Facts, wanted: int) -> bool:
 def _when_mounted(facts: Facts, wanted: int) -> Step | None:
     if facts.layers > 1:
         return Step.UNSTACK
+    if facts.read_only:
+        # checked and mounted anew, unless it is in use
+        return Step.UNMOUNT
     if facts.old:
         return Step.CLEAR_OLD
     if _small(facts, wanted):
@@ -186,8 +192,8 @@ def _when_mounted(facts: Facts, wanted: int) -> Step | None:
     return None
 
 
-GROWING = frozenset({Step.GROW, Step.UNMOUNT, Step.GROW_UNMOUNTED})
-"""Steps of which each is tried once: a file system can end a little smaller than what it is given."""
+TRIED_ONCE = frozenset({Step.GROW, Step.UNMOUNT, Step.GROW_UNMOUNTED})
+"""A file system can end a little smaller than what it is given, and one in use stays as it is."""
 
 
 def whole_blocks(size: int) -> int:
@@ -274,11 +280,14 @@ class MountPoint:
     target : str
     shared : bool
         Whether mounts below it propagate to other mount namespaces.
+    read_only : bool
+        Whether the file system itself takes no writes.
     """
 
     device: str
     target: str
     shared: bool
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -322,9 +331,11 @@ def parse_mountinfo(text: str) -> list[MountPoint]:
     found = []
     for line in text.splitlines():
         fields = line.split()
-        optional = fields[6 : fields.index("-")]
+        end = fields.index("-")
+        optional = fields[6:end]
         target = _OCTAL.sub(lambda m: chr(int(m[1], 8)), fields[4])
-        found.append(MountPoint(fields[2], target, any(o.startswith("shared:") for o in optional)))
+        shared = any(o.startswith("shared:") for o in optional)
+        found.append(MountPoint(fields[2], target, shared, "ro" in fields[end + 3].split(",")))
     return found
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,9 +53,11 @@ def state(tmp_path: Path) -> Iterator[Path]:
     assert left == []
     mounted = Path("/proc/self/mountinfo").read_text()
     assert str(state) not in mounted
-    assert (
-        str(state) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout
-    )
+    # the kernel lets go of a device a moment after its last mount
+    deadline = time.monotonic() + 10
+    while str(state) in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout:
+        assert time.monotonic() < deadline, "a loop device leaked"
+        time.sleep(0.1)
 
 
 @pytest.fixture

@@ -260,7 +260,8 @@ def lab(disks: UserDisks, hub: str, tmp_path: Path) -> Iterator[httpx.Client]:
 def computes(connection: Path) -> bool:
     client = BlockingKernelClient(connection_file=str(connection))
     client.load_connection_file()
-    client.start_channels()
+    # its heart beat counts as dead after a second, which a busy machine needs
+    client.start_channels(hb=False)
     try:
         client.wait_for_ready(timeout=60)
         reply = client.execute_interactive("assert 6 * 7 == 42", timeout=60)

@@ -89,6 +89,16 @@ def test_journal_of_a_disk_that_was_not_unmounted_is_replayed(disks: UserDisks) 
     assert (folder / "kept").read_text() == "kept"
 
 
+def test_a_disk_that_became_read_only_is_mounted_anew(disks: UserDisks) -> None:
+    disks.ensure("alice")
+    folder = disks.layout.userspace("alice")
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    with pytest.raises(OSError, match="Read-only"):
+        (folder / "x").touch()
+    disks.ensure("alice")
+    (folder / "x").touch()
+
+
 def test_a_damaged_disk_is_named_and_never_made_again(disks: UserDisks) -> None:
     disks.ensure("alice")
     assert disks.release("alice")

@@ -42,6 +42,7 @@ DONE = Facts(size=SIZE, layers=1, attached=True)
         pytest.param(DONE, None, id="ready"),
         pytest.param(replace(DONE, size=BIGGER), None, id="larger than wanted"),
         pytest.param(replace(DONE, layers=2), Step.UNSTACK, id="mounted twice"),
+        pytest.param(replace(DONE, read_only=True), Step.UNMOUNT, id="the host was full"),
         pytest.param(replace(DONE, old=True), Step.CLEAR_OLD, id="the copied folder is left"),
         pytest.param(Facts(foreign=True), Step.REFUSE, id="something else"),
         pytest.param(replace(DONE, foreign=True), Step.REFUSE, id="something else on top"),
@@ -83,7 +84,9 @@ def after(facts: Facts, step: Step) -> Facts:
 
 
 EVERYTHING = [
-    Facts(size, half, staged, old, layers, False, content, attached or layers > 0, may_resize)
+    Facts(
+        size, half, staged, old, layers, False, content, attached or layers > 0, False, may_resize
+    )
     for size, half, staged, old, layers, content, attached, may_resize in itertools.product(
         (None, SIZE, BIGGER), *[(False, True)] * 3, (0, 1, 3), *[(False, True)] * 3
     )
@@ -133,17 +136,17 @@ def test_the_commands_are_argument_lists() -> None:
 
 MOUNTINFO = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
-40 22 7:0 / /srv/user\\040space/a rw,nosuid,nodev shared:3 master:1 - ext4 /dev/loop0 rw
+40 22 7:0 / /srv/user\\040space/a rw,nosuid,nodev shared:3 master:1 - ext4 /dev/loop0 ro,discard
 41 22 0:40 / /srv/ü rw - tmpfs tmpfs rw
 """
 
 
 def test_mounts_are_read() -> None:
     mounts = plan.parse_mountinfo(MOUNTINFO)
-    assert [(m.device, m.target, m.shared) for m in mounts] == [
-        ("254:0", "/", True),
-        ("7:0", "/srv/user space/a", True),
-        ("0:40", "/srv/ü", False),
+    assert [(m.device, m.target, m.shared, m.read_only) for m in mounts] == [
+        ("254:0", "/", True, False),
+        ("7:0", "/srv/user space/a", True, True),
+        ("0:40", "/srv/ü", False, False),
     ]
     found = plan.innermost(mounts, Path("/srv/ü/x"))
     assert found is not None
