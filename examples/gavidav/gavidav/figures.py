@@ -118,6 +118,7 @@ def sky(stars: Stars, cone: Cone, look: Look = NIGHT, title: str = "Where the st
         coordinate.set_major_formatter("d.d" if cone.radius >= 0.3 else "d.dd")
     axes.coords.frame.set_color(look.faint)
     axes.coords.frame.set_linewidth(0.8)
+    axes.patch.set_edgecolor("none")  # WCSAxes edges its ground in white, whatever the frame
     axes.coords.grid(color=look.ink, alpha=0.18, linewidth=0.7)
     _bar(figure, shown, axes, look, "Stars per square degree")
     return figure
