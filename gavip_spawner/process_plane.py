@@ -281,7 +281,9 @@ class ProcessPlane(ExecutionPlane):
 
     async def unfinished(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
         """See :meth:`ExecutionPlane.unfinished`; what is over costs one look at the file system each."""
-        found = await asyncio.to_thread(self._find, labels, lambda p: not (p / "exit.json").exists())
+        found = await asyncio.to_thread(
+            self._find, labels, lambda p: not (p / "exit.json").exists()
+        )
         return [status for status in found if not status.over]
 
     def _find(

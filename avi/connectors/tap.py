@@ -1,8 +1,8 @@
 """TAP archives (IVOA Table Access Protocol 1.1) for notebooks, through pyvo.
 
 Invariants: every failure is an :class:`~avi.errors.ArchiveUnavailable` or a :class:`~avi.errors.QueryError` that says
-cause and next step (or :class:`~avi.errors.PlatformUnavailable`, when no turn can be asked for); an asynchronous job that
-this process started is aborted and deleted when it is interrupted; a query runs only in its turn (:mod:`.turns`).
+cause and next step (or :class:`~avi.errors.PlatformUnavailable`, when no turn can be asked for); an asynchronous job
+that this process started is aborted and deleted when it is interrupted; a query runs only in its turn (:mod:`.turns`).
 """
 
 from __future__ import annotations

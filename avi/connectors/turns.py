@@ -97,9 +97,7 @@ def _turn_of_job(most: int, say: Say, should_stop: Callable[[], bool]) -> Iterat
 
 
 @contextmanager
-def _turn_of_application(
-    ctx: Context, say: Say, should_stop: Callable[[], bool]
-) -> Iterator[bool]:
+def _turn_of_application(ctx: Context, say: Say, should_stop: Callable[[], bool]) -> Iterator[bool]:
     # late: httpx and the models are heavy, and jobs need neither
     from avi.portal import Portal
     from gavip_api.slugs import new_id

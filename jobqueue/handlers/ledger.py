@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import Field
 
 from gavip_api.errors import BadRequest
-
 from gavip_api.models import (
     ArchiveQueryRequest,
     LedgerState,

@@ -91,7 +91,9 @@ class Reservations:
 
         def work(session: Session) -> bool:
             line = session.get(ReservationRow, _query_id(query))
-            return line is not None and line.owner == owner and self._ledger.release(session, line.id)
+            return (
+                line is not None and line.owner == owner and self._ledger.release(session, line.id)
+            )
 
         if await self._database.write(work):
             self._wake()

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -121,34 +121,38 @@ async def test_what_is_over_is_no_longer_unfinished(plane: ProcessPlane, tmp_pat
     await plane.stop("p2", 0)
 
 
-async def test_a_full_disk_delays_the_record_of_the_end_and_loses_output_only(
-    tmp_path: Path,
-) -> None:
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "x", tmp_path]).returncode:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if os.geteuid() or subprocess.run(mount).returncode:
         pytest.skip("this machine lets us mount no small disk")
-    try:
-        plane = ProcessPlane(tmp_path / "plane")
-        code = "import time\nfor _ in range(20): print('x' * 32768, flush=True); time.sleep(0.1)"
-        await plane.create(spec(tmp_path, code))
-        await plane.create(spec(tmp_path, "print('second')", name="p2"))
-        await plane.start("p1")
-        filler = tmp_path / "filler"
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while file.write(b"x" * 4096):
-                pass
-        with pytest.raises(NoRoom):
-            await plane.start("p2")
-        started = psutil.Process(json.loads((tmp_path / "plane/p1/started").read_text())["pid"])
-        await until(lambda: not started.children(), 20)
-        assert (await plane.inspect("p1")).phase is ProcessPhase.RUNNING
-        filler.unlink()
-        status = await asyncio.wait_for(plane.wait("p1"), 15)
-        assert (status.phase, status.exit_code) == (ProcessPhase.EXITED, 0)
-        assert (await plane.read_log("p1", 0, 1 << 20))[0].endswith(b"the disk was full]\n")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+async def test_a_full_disk_delays_the_record_of_the_end_and_loses_output_only(
+    small_disk: Path,
+) -> None:
+    plane = ProcessPlane(small_disk / "plane")
+    code = "import time\nfor _ in range(20): print('x' * 32768, flush=True); time.sleep(0.1)"
+    await plane.create(spec(small_disk, code))
+    await plane.create(spec(small_disk, "print('second')", name="p2"))
+    await plane.start("p1")
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+    with pytest.raises(NoRoom):
         await plane.start("p2")
-        assert (await asyncio.wait_for(plane.wait("p2"), 15)).exit_code == 0
-    finally:
-        subprocess.run(["umount", "-l", tmp_path], check=True)
+    started = psutil.Process(json.loads((small_disk / "plane/p1/started").read_text())["pid"])
+    await until(lambda: not started.children(), 20)
+    assert (await plane.inspect("p1")).phase is ProcessPhase.RUNNING
+    filler.unlink()
+    status = await asyncio.wait_for(plane.wait("p1"), 15)
+    assert (status.phase, status.exit_code) == (ProcessPhase.EXITED, 0)
+    assert (await plane.read_log("p1", 0, 1 << 20))[0].endswith(b"the disk was full]\n")
+    await plane.start("p2")
+    assert (await asyncio.wait_for(plane.wait("p2"), 15)).exit_code == 0
 
 
 async def test_time_limit_ends_the_whole_tree(plane: ProcessPlane, tmp_path: Path) -> None:
