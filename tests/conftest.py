@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 NO_SKIP = bool(os.environ.get("GAVIP_NO_SKIP"))
+
+# how fast examples are made says how busy the machine is, and nothing of the code
+settings.register_profile("gavip", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gavip")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,8 +2,7 @@
 
 Invariants: every failure is an :class:`~avi.errors.ArchiveUnavailable` or a :class:`~avi.errors.QueryError` that says
 cause and next step (or :class:`~avi.errors.PlatformUnavailable`, when no turn can be asked for); an asynchronous job
-that this process started is aborted and deleted when it is interrupted; a query runs only in its turn
-(:mod:`.turns`).
+that this process started is aborted and deleted when it is interrupted; a query runs only in its turn (:mod:`.turns`).
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class WithServices(ServiceHandler):
         return check_person(self.signed_in)
 
     def check_operator(self) -> UserProfile:
-        """Return the person who operates the platform; services and AVI instances are refused."""
+        """Return the person who operates the platform; services and instances are refused, whatever their scopes."""
         return self.person
 
     async def principal(self) -> Principal:

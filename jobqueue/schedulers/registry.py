@@ -37,7 +37,8 @@ def available() -> dict[str, type[Scheduler]]:
             continue
         try:
             kind = point.load()
-        except (ImportError, AttributeError) as e:
+        except Exception as e:  # noqa: BLE001
+            # whatever a package of others raises while it is imported must not stop the queue
             log.error("scheduler %s of %s cannot be loaded: %s", point.name, point.value, e)
             continue
         if isinstance(kind, type) and issubclass(kind, Scheduler):

@@ -1,10 +1,10 @@
 """The ledger: the one record of what is allocated to whom.
 
 Invariants: nothing is granted that would make the sum of what is granted exceed a user's pool or
-the machine, in any of the four dimensions; a line with a lease outlives its asker by that lease at
-most; every method takes the session of a *write* transaction where it changes anything, and those
-are serial (see :class:`gavip_web.database.Database`), so check and grant are one atomic step. Limits
-are read in that transaction too. What was granted stays granted when an operator shrinks a pool.
+the machine, in any of the four dimensions; every method takes the session of a *write* transaction
+where it changes anything, and those are serial (see :class:`gavip_web.database.Database`), so check
+and grant are one atomic step. Limits are read in that transaction too. What was granted stays
+granted when an operator shrinks a pool; what has a lease outlives its asker by that lease at most.
 """
 
 from __future__ import annotations

@@ -125,12 +125,18 @@ class Queue:
     ) -> Any:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if value := await condition():
-                return value
+            try:
+                if value := await condition():
+                    return value
+            except httpx.TransportError as e:
+                await asyncio.sleep(1)
+                code = self.process.returncode if self.process is not None else None
+                raise AssertionError(f"{e!r} (exit code {code})\n{self._said()}") from e
             await asyncio.sleep(0.1)
-        raise AssertionError(
-            f"waited {seconds} s for {what}\n{(self.state / 'queue.log').read_text()[-3000:]}"
-        )
+        raise AssertionError(f"waited {seconds} s for {what}\n{self._said()}")
+
+    def _said(self) -> str:
+        return (self.state / "queue.log").read_text()[-3000:]
 
     async def submit(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         r = await self.client.post("api/v1/jobs", json=submission(*args, **kwargs))

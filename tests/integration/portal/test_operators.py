@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -127,6 +130,29 @@ async def test_bad_changes_are_refused(platform, path, body, text) -> None:
 async def test_nobody_else_may(platform, token, method, path, body) -> None:
     async with client(platform, token) as other:
         assert (await other.request(method, path, json=body)).status_code == 403
+
+
+async def test_operators_work_from_the_command_line(platform, tmp_path) -> None:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("GAVIP")} | {
+        "GAVIP_URL": platform.url + "api/v1",
+        "GAVIP_TOKEN": "person-olga",
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+
+    async def gavip(*args: str) -> str:
+        program = str(Path(sys.executable).with_name("gavip"))
+        process = await asyncio.create_subprocess_exec(
+            program, *args, env=environ, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == 0, out
+        return out.decode()
+
+    await gavip("admin", "pools-set", "ada", "--memory", str(GIB), "--cpu", "1.5")
+    await gavip("admin", "scheduler-set", "--name", "fifo")
+    found = json.loads(await gavip("admin", "pools-show", "ada", "--json"))
+    assert (found["memory"], found["cpu"]) == (GIB, 1.5)
+    assert '"fifo"' in await gavip("admin", "audit", "--json")
 
 
 TURN = "archive-queries/01936f3c-0000-7000-8000-00000000000"

@@ -11,14 +11,14 @@ import pytest
 pytest.importorskip("schemathesis")
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-SECONDS = 55
+SECONDS = 300
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("who", "paths"),
     [
-        pytest.param("portal", r"^/(jobs|schedules|hooks|queue|pools/\{owner\}$)", id="portal"),
+        pytest.param("portal", r"^/(jobs|schedules|hooks|queue|archive-queries|pools/\{owner\}$)", id="portal"),
         pytest.param(
             "operator", r"^/(role-pools|scheduler|ledger|audit|pools/.*/limits)", id="operator"
         ),

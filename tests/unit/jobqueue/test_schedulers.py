@@ -305,6 +305,7 @@ def test_packages_offer_schedulers_but_cannot_replace_ours(monkeypatch, caplog):
         _Point("theirs", OfAPackage),
         _Point("fifo", OfAPackage),
         _Point("broken", ImportError("no module")),
+        _Point("odd", ValueError("what a module raises while it is imported")),
         _Point("nonsense", int),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
@@ -315,6 +316,26 @@ def test_packages_offer_schedulers_but_cannot_replace_ours(monkeypatch, caplog):
         load("broken")
     assert "broken" in caplog.text
     assert "is no Scheduler" in caplog.text
+
+
+def test_an_installed_package_is_found_by_its_entry_point(monkeypatch, tmp_path):
+    (tmp_path / "gavip_lifo.py").write_text(
+        "from jobqueue.schedulers import Scheduler\n"
+        "class Lifo(Scheduler):\n"
+        "    title = 'Last in, first out'\n"
+        "    def pick(self, queue, room):\n"
+        "        fits = [c for c in queue.heads() if c.amount.fits(room.in_machine())]\n"
+        "        return fits[-1] if fits else None\n"
+    )
+    installed = tmp_path / "gavip_lifo-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: gavip-lifo\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[gavip.schedulers]\nlifo = gavip_lifo:Lifo\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    scheduler = load("lifo")
+    assert available()["lifo"].title == "Last in, first out"
+    waiting = queue(scheduler, [job("1", "a", 1), job("2", "b", 1)])
+    assert scheduler.pick(waiting, FixedRoom(9)).id == "2"
 
 
 def test_a_scheduler_that_picks_what_does_not_fit_fails_loudly():
