@@ -199,7 +199,9 @@ class GavipServer(Spawner):
         except InvalidInput:
             # chosen under other bounds, or never by the form
             last = bounds.default
-        return render_form(bounds, pool, last, self._sent)
+        # as it was sent once, with the reason; whoever comes back later begins anew
+        sent, self._sent = self._sent, {}
+        return render_form(bounds, pool, last, sent)
 
     async def answered(self, form: Mapping[str, list[Any]]) -> dict[str, Any]:
         """Return the options of a sent form and reserve them (JupyterHub's ``options_from_form``).

@@ -253,6 +253,7 @@ async def test_a_refusal_is_shown_with_the_form_as_it_was_sent(
     assert caught.value.status_code == 429
     assert caught.value.jupyterhub_message == "You hold 3 GiB of the 4 GiB. Stop something."
     assert 'value="2.5"' in await alice.get_options_form()
+    assert 'value="2.5"' not in await alice.get_options_form()
 
 
 async def test_the_form_is_there_when_the_queue_is_away(
