@@ -166,6 +166,8 @@ def container_spec(spec: LaunchSpec, settings: ContainerSettings) -> ContainerSp
         "cpu_period": _CPU_PERIOD,
         # the kernel takes no less than a millisecond per period
         "cpu_quota": max(1000, round(spec.amount.cpu * _CPU_PERIOD)),
+        # who was granted more is served first when the machine is busy
+        "cpu_shares": max(2, round(1024 * spec.amount.cpu)),
         "pids_limit": settings.pids,
         "ulimits": [
             {"Name": "nofile", "Soft": settings.files, "Hard": settings.files},

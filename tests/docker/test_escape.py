@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 import socket
-import statistics
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -275,10 +273,11 @@ end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end:
     begun = time.perf_counter()
     block = b"x" * 200_000
-    for _ in range(4):
+    # as long as answering a request: a shorter one would measure the kernel's time slice
+    for _ in range(60):
         block = hashlib.sha256(block).digest() * 6000
     took.append(time.perf_counter() - begun)
-    time.sleep(0.02)
+    time.sleep(0.06)
 took.sort()
 print(json.dumps({"p95": took[int(len(took) * 0.95)], "n": len(took)}), flush=True)
 """
@@ -377,35 +376,28 @@ while True:
 )
 async def test_neighbours_go_on(cell: Cell, client: APIClient, bomb: str) -> None:
     """The host stays up and a neighbour's p95 stays within twice what it is without the attack."""
-    free, available = shutil.disk_usage(cell.state).free, psutil.virtual_memory().available
-    alone, _ = await worked(cell)
+    alone = await worked(cell)
     attacker = await cell.start(cell.spec(bomb, memory=192 * MIB, seconds=30))
-    beside, _ = await worked(cell)
+    beside = await worked(cell)
+    log = Path(client.inspect_container(f"gavip-{PLATFORM}-{attacker}")["LogPath"])
+    written = sum(file.stat().st_size for file in log.parent.glob(f"{log.name}*"))
     await cell.plane.stop(attacker, 1)
     status = await cell.plane.inspect(attacker)
     assert status.phase is ProcessPhase.EXITED
     assert beside <= 2 * alone, f"p95 {alone * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside it"
-    assert psutil.virtual_memory().available > available - 300 * MIB
-    assert shutil.disk_usage(cell.state).free > free - 300 * MIB
+    # twice, and the line that was being written
+    assert written <= 2 * cell.settings.settings.log_bytes + MIB
+    # the disks of two users, the logs that are kept, and little else
+    stored = sum(p.stat(follow_symlinks=False).st_blocks * 512 for p in cell.state.rglob("*"))
+    assert stored < 2 * (128 + 64 + 32) * MIB, f"{stored >> 20} MiB"
     assert not client.containers(all=True, filters={"name": attacker})
 
 
-async def worked(cell: Cell, seconds: int = 6) -> tuple[float, int]:
-    """Return the 95th percentile of a neighbour's work, in seconds, and how often it was done."""
+async def worked(cell: Cell, seconds: int = 8) -> float:
+    """Return the 95th percentile of a neighbour's work, in seconds."""
     _, output = await cell.run(cell.spec(WORK, str(seconds)))
     told = json.loads(output.strip().splitlines()[-1])
-    return told["p95"], told["n"]
-
-
-def test_the_measure_can_fail() -> None:
-    """The neighbour's work is long enough that a stolen processor shows."""
-    took = []
-    for _ in range(20):
-        begun = time.perf_counter()
-        block = b"x" * 200_000
-        import hashlib
-
-        for _ in range(4):
-            block = hashlib.sha256(block).digest() * 6000
-        took.append(time.perf_counter() - begun)
-    assert statistics.median(took) > 5e-4
+    # short work would hide what is stolen
+    assert told["p95"] > 3e-3
+    assert told["n"] > 20
+    return float(told["p95"])

@@ -18,7 +18,11 @@ SECONDS = 300
 @pytest.mark.parametrize(
     ("who", "paths"),
     [
-        pytest.param("portal", r"^/(jobs|schedules|hooks|queue|archive-queries|pools/\{owner\}$)", id="portal"),
+        pytest.param(
+            "portal",
+            r"^/(jobs|schedules|hooks|queue|archive-queries|pools/\{owner\}$)",
+            id="portal",
+        ),
         pytest.param(
             "operator", r"^/(role-pools|scheduler|ledger|audit|pools/.*/limits)", id="operator"
         ),
