@@ -92,6 +92,7 @@ def build(image: Image, tag: str, base_image: str, wheels: Path) -> None:
             "BASE_IMAGE": base_image,
             "PARENT": f"gavip/{image.parent}:{tag}",
             "PACKAGES": image.packages,
+            "SCRATCH": image.scratch,
         }
         recipe = (folder / "Dockerfile").read_text()
         used = {k: v for k, v in arguments.items() if f"ARG {k}\n" in recipe}

@@ -44,6 +44,8 @@ class Image:
         Name of the lock file, for kind ``deps``.
     packages : str
         Debian packages, for kind ``debian``.
+    scratch : str
+        Folder of temporary files, for kind ``app``.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Image:
     parent: str = ""
     lock: str = ""
     packages: str = ""
+    scratch: str = "/tmp"  # noqa: S108 - inside
 
 
 IMAGES = {
@@ -68,7 +71,8 @@ IMAGES = {
         Image("avi-light", "app", "deps-light"),
         Image("avi-python", "app", "deps-python"),
         Image("avi-java", "app", "deps-java"),
-        Image("avi-fortran", "app", "deps-fortran"),
+        # f2py runs what it compiled, which /tmp of user code forbids and HOME allows
+        Image("avi-fortran", "app", "deps-fortran", scratch="/home/avi"),
         Image("avi-lab", "app", "deps-lab"),
         Image("platform", "platform", "deps-proxy"),
     )
@@ -121,7 +125,8 @@ def inputs(image: Image, base_image: str) -> str:
     if image.kind == "platform":
         files += example_files()
     parent = inputs(IMAGES[image.parent], base_image) if image.parent else base_image
-    return digest(files, parent, image.packages)
+    told = (image.scratch,) if image.kind == "app" else ()
+    return digest(files, parent, image.packages, *told)
 
 
 def chain(names: Iterable[str]) -> list[Image]:

@@ -129,10 +129,10 @@ assert round(sm.OLS([1, 2, 3], sm.add_constant([1, 2, 3])).fit().params[1]) == 1
 import pandas as pd
 from ydata_profiling import ProfileReport
 page = ProfileReport(pd.DataFrame({"a": [1, 2, 3]}), minimal=True, progress_bar=False).to_html()
-assert "</html>" in page
+assert page.startswith("<!doctype html>") and "Distinct" in page
 """,
 }
-BUNDLES = {"avi-light": LIGHT, "avi-python": PYTHON, "avi-java": PYTHON, "avi-fortran": PYTHON}
+BUNDLES = {"avi-light": LIGHT, "avi-python": PYTHON}
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def outcome(name: str, outcomes: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [(n, p) for n in ("avi-light", "avi-python") for p in BUNDLES[n]],
+    [(n, p) for n in BUNDLES for p in BUNDLES[n]],
 )
 def test_every_promised_package_works(
     name: str, package: str, outcomes: dict[str, dict[str, Any]]
@@ -168,10 +168,14 @@ def test_every_promised_package_works(
     assert error == ""
 
 
+LIMITS = {"pyparsing", "setuptools"}
+"""Named only to hold others back."""
+
+
 def test_every_promised_package_has_its_line() -> None:
     asked = [
         re.split(r"[\[<>=]", line)[0].strip().lower()
         for line in (HERE / "locks" / "python.in").read_text().splitlines()
         if line and not line.startswith("#")
     ]
-    assert set(asked) - {"gavip"} <= set(PYTHON)
+    assert set(asked) - {"gavip"} - LIMITS <= set(PYTHON)
