@@ -31,6 +31,7 @@ from .accounts import DEMO_USERS, Accounts
 from .parts import Part, StartFailed, Steps
 from .platform import Platform, port_is_free
 from .programs import Program
+from .tls import ensure_pair
 
 _NOT_ISOLATED = (
     "This is the embedded default (process back-end). It does NOT isolate users from one another:\n"
@@ -190,12 +191,13 @@ def _interrupt(*_: object) -> None:
 )
 @click.option(
     "--tls-cert",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Certificate (PEM, with its chain) for the domain and all its sub-domains; makes addresses https.",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Certificate (PEM, with its chain) for the domain and all its sub-domains; makes addresses https. While"
+    " neither this file nor the key is there, a self-signed pair is made.",
 )
 @click.option(
     "--tls-key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False),
     help="Private key (PEM) of that certificate.",
 )
 @click.option(
@@ -228,6 +230,8 @@ def up(
     """Start the platform on this machine and serve until Ctrl-C."""
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key belong together: give both, or none.")
+    if tls_cert and tls_key and ensure_pair(tls_cert, tls_key, domain):
+        click.echo(f"Made a self-signed certificate for {domain}: {tls_cert.resolve()}")
     if backend == "docker":
         docker_backend.check()
     folder = examples.resolve()

@@ -31,8 +31,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests/browser last: playwright's synchronous interface keeps an event loop running in this
-    thread from its first use on, and `asyncio.run` and every asynchronous test fail after that.
+    """Put tests/docker late, for images may still be being built, and tests/browser last: playwright's synchronous
+    interface keeps an event loop running in this thread from its first use on, and `asyncio.run` and every
+    asynchronous test fail after that.
     """
     last = Path(__file__).parent / "browser"
     items.sort(key=lambda item: last in item.path.parents)
