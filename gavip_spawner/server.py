@@ -116,6 +116,12 @@ class GavipServer(Spawner):
                 hint="Open the AVI from the catalogue.",
             ) from None
 
+    def _host_label(self, owner: str) -> str:
+        """Return the label of the host on which a person's JupyterLab is, as the hub makes it."""
+        hook, domain = self.user.settings["subdomain_hook"], self.user.settings["domain"]
+        host: str = hook(owner, domain, "user")
+        return host.removesuffix(f".{domain}")
+
     def _notebook_amount(self) -> ResourceAmount:
         return ResourceAmount(memory=memory_bytes(self.notebook_memory), cpu=self.notebook_cpu)
 
@@ -153,7 +159,9 @@ class GavipServer(Spawner):
                 hub_environment=environment,
                 archive_url=self.archive_url,
                 api_url=self.portal_api_url,
-                frame_ancestors=self.frame_ancestors.format(owner=folder_name(options.owner.name)),
+                frame_ancestors=self.frame_ancestors.format(
+                    owner=self._host_label(options.owner.name)
+                ),
                 placement=self.placement,
             )
         return notebook_spec(
