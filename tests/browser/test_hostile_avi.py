@@ -463,8 +463,8 @@ def test_observers_see_what_the_victim_does(scene: Scene) -> None:
     page = scene.context.new_page()
     page.goto(f"{victim.platform.url}/hub/token")
     made = page.evaluate(
-        """fetch('/hub/api/users/alice/tokens', {method: 'POST', body: '{"note": "mine"}',
-             headers: {'X-XSRFToken': jhdata.xsrf_token, 'Content-Type': 'application/json'}}).then(answer => answer.status)"""
+        """fetch('/hub/api/users/alice/tokens', {method: 'POST', body: '{"note": "mine"}', headers:
+             {'X-XSRFToken': jhdata.xsrf_token, 'Content-Type': 'application/json'}}).then(made => made.status)"""
     )
     assert made == 201
     after = victim.belongings()
