@@ -39,6 +39,7 @@ BODY = {
 BODIES = {
     ("POST", "/jobs"): {"pipeline": "run"},
     ("POST", "/jobs/{job}/clone"): {"parameters": {}},
+    ("POST", "/runs/{job}/progress"): {"attempt": 1, "done": 1, "total": 2},
 }
 """What does, where that counts."""
 
@@ -132,7 +133,6 @@ def answered(theft: Theft, document: dict[str, Any], base: str, values: dict[str
             status, _ = theft.ask(method, base + path, body=BODIES.get((method, template)))
             if status not in CLOSED:
                 found.add(f"{method} {template}")
-                print(status, method, template)
     return found
 
 
@@ -215,11 +215,11 @@ def test_hub(theft: Theft) -> None:
                 count += 1
                 with_token, _ = theft.ask(method, base + path)
                 if (
-                    with_token in CLOSED
+                    # a handler of the hub that cannot do with what it got has given nothing away
+                    with_token in CLOSED | {500}
                     or with_token == theft.ask(method, base + path, token=False)[0]
                 ):
                     continue
-                print(with_token, method, path)
                 shown = GROUP.sub("{}", pattern).rstrip("?$").replace("{}", f"{{{label}}}", 1)
                 found.add(f"{method} {shown}")
     assert count > 150
