@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from jupyterhub.httpclient import JupyterHubHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
@@ -262,6 +263,8 @@ class ServiceApp(Application):
         except asyncio.TimeoutError:
             log.warning("some requests did not finish in time")
         await self.teardown()
+        # the connections by which HubAuth asks the hub; it has one client per event loop and closes none
+        await JupyterHubHTTPClient.loop_instance().close()
         log.info("%s stopped", self.name)
 
     async def run(self) -> None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from jupyterhub.auth import Authenticator, DummyAuthenticator
 from jupyterhub.handlers.login import LogoutHandler
+from jupyterhub.httpclient import JupyterHubHTTPClient
 from oauthenticator.generic import GenericOAuthenticator
 from traitlets.config import Config
 
@@ -104,6 +105,7 @@ async def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     server = app.tornado_application.listen(port, "127.0.0.1")
     yield app
     server.stop()
+    await JupyterHubHTTPClient.loop_instance().close()
     GavipHub.clear_instance()
 
 
