@@ -166,6 +166,7 @@ HOSTS = [
     ("127.0.0.1:8000", "/hub/login", 404, None),
     ("hub.localhost.:8000", "/hub/login", 404, None),
     ("hub.localhost:8000", "/hub/login", 200, None),
+    ("hub.localhost:8000", f"/hub/user/{TECHNICAL}/x", 404, None),
     ("HUB.localhost:8000", "/hub/login", 200, None),
     ("hub.localhost:8000", "/hub/error/503", 200, None),
 ]
