@@ -11,36 +11,23 @@ from typing import Any
 from tornado import httputil
 from tornado.web import OutputTransform
 
+from gavip_api.isolation import avi_headers, avi_policy
 
-def policy(frame_ancestors: str) -> str:
-    """Return the Content-Security-Policy of an AVI's page.
 
-    Voilà's pages hold inline scripts and its bundles use ``eval`` (webpack, ajv), so scripts are not restricted beyond
-    their origin; what is restricted is where a page can talk to (its own server only) and who may frame it.
+def security_headers(frame_ancestors: str, platform: str) -> dict[str, str]:
+    """Return the headers that every response carries.
+
+    Parameters
+    ----------
+    frame_ancestors : str
+        Origins that may frame the page; the portal's is among them.
+    platform : str
+        Origin of the hub as browsers see it; empty when there is none.
     """
-    directives = {
-        "default-src": "'self'",
-        "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob:",
-        "style-src": "'self' 'unsafe-inline'",
-        "img-src": "'self' data: blob:",
-        "font-src": "'self' data:",
-        "media-src": "'self' data: blob:",
-        "worker-src": "'self' blob:",
-        "connect-src": "'self'",
-        "object-src": "'none'",
-        "base-uri": "'self'",
-        "form-action": "'self'",
-        "frame-ancestors": frame_ancestors,
-    }
-    return "; ".join(f"{name} {sources}" for name, sources in directives.items())
-
-
-def security_headers(frame_ancestors: str) -> dict[str, str]:
-    """Return the headers that every response carries."""
+    origins = [o for o in (platform, *frame_ancestors.split()) if not o.startswith("'")]
     return {
-        "Content-Security-Policy": policy(frame_ancestors),
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "same-origin",
+        **avi_headers(filter(None, origins)),
+        "Content-Security-Policy": avi_policy(frame_ancestors),
     }
 
 

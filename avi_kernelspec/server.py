@@ -77,7 +77,7 @@ class AviVoila(Voila):
         settings = super().init_settings()
         settings["headers"] = {
             "X-JupyterHub-Version": hub_version,
-            **headers.security_headers(self.avi.frame_ancestors),
+            **headers.security_headers(self.avi.frame_ancestors, self.avi.hub_origin),
         }
         settings["allow_unauthenticated_access"] = False
         # jupyter_server checks XSRF itself once the user is known; tornado's own check would run before that
@@ -131,7 +131,9 @@ class AviVoila(Voila):
         """
         self._last_request = datetime.now(timezone.utc)
         self.app.add_transform(
-            headers.transform(headers.security_headers(self.avi.frame_ancestors))
+            headers.transform(
+                headers.security_headers(self.avi.frame_ancestors, self.avi.hub_origin)
+            )
         )
         try:
             self.app.listen(self.port, self.ip)

@@ -41,6 +41,8 @@ class Settings:
         Shown in the header.
     frame_ancestors : str
         Source list of the CSP directive of that name.
+    hub_origin : str
+        Origin of the hub as browsers see it.
     catalogue : str
         Address people go to when this server is gone: the hub's front page.
     activity_url, token : str
@@ -56,6 +58,7 @@ class Settings:
     template: str
     title: str
     frame_ancestors: str
+    hub_origin: str
     catalogue: str
     activity_url: str
     token: str
@@ -130,6 +133,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     declared = manifest.load((release / manifest.MANIFEST_NAME).read_bytes())
     work = Path(environ.get(env.USER_SPACE) or ".").resolve()
     work.mkdir(parents=True, exist_ok=True)
+    hub = environ.get("JUPYTERHUB_HOST", "")
     return Settings(
         ip=url.hostname or "127.0.0.1",
         port=url.port or 80,
@@ -140,7 +144,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         template=template_of(view, declared.outreach),
         title=environ.get(TITLE) or declared.title,
         frame_ancestors=frame_ancestors(environ.get(FRAME_ANCESTORS, "")),
-        catalogue=environ.get("JUPYTERHUB_HOST", "") + environ.get("JUPYTERHUB_BASE_URL", "/"),
+        hub_origin=frame_ancestors(hub) if hub else "",
+        catalogue=hub + environ.get("JUPYTERHUB_BASE_URL", "/"),
         activity_url=environ.get("JUPYTERHUB_ACTIVITY_URL", ""),
         token=environ.get(env.API_TOKEN, ""),
         server_name=environ.get("JUPYTERHUB_SERVER_NAME", ""),

@@ -330,6 +330,7 @@ PLATFORM_VARIABLES = {
     "GAVIP_STATE": "State folder of the platform. `make run` sets it to `.gavip/state` in the clone unless it is set.",
     "GAVIP_PLATFORM_FILE": "File with ports and secrets of the running platform; `gavip up` sets it for the hub.",
     "GAVIP_COOKIE_SECRET": "Secret that signs a service's cookies, hexadecimal; `gavip up` keeps it between starts.",
+    "GAVIP_PROXY_ISOLATION": "What the proxy does to the answers of AVIs, as JSON; `gavip up` sets it.",
     "GAVIP_JOBQUEUE_URL": "Base URL of the job queue's internal API, for a portal started by hand.",
 }
 """What the platform's own programs read; no code of an AVI sees them. A test compares this with the source."""

@@ -11,6 +11,7 @@ PORTAL_OPERATE = "custom:portal:operate"
 JOBQUEUE_ACT_FOR = "custom:jobqueue:act-for"
 JOBQUEUE_OPERATE = "custom:jobqueue:operate"
 JOBQUEUE_RESERVE = "custom:jobqueue:reserve"
+HUB_TECHNICAL_USERS = "custom:hub:technical-users"
 
 CUSTOM_SCOPES: dict[str, dict[str, str]] = {
     PORTAL_ACCESS: {"description": "Use the portal as oneself: catalogue, AVIs, jobs and files."},
@@ -26,5 +27,8 @@ CUSTOM_SCOPES: dict[str, dict[str, str]] = {
     },
     JOBQUEUE_RESERVE: {
         "description": "Held by the spawners: reserve and release resources in the ledger."
+    },
+    HUB_TECHNICAL_USERS: {
+        "description": "Held by the portal: make the technical users that AVI instances run under."
     },
 }

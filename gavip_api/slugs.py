@@ -65,6 +65,8 @@ def check_slug(name: str, what: str = "name") -> str:
 
 def user_name_fault(name: str) -> str | None:
     """Say why a person may not be called `name`, or return None when they may."""
+    # providers that keep capitals or spaces must not get around it: host names know none
+    name = name.strip().casefold()
     if name.startswith(TECHNICAL_PREFIX):
         return f"User names may not begin with {TECHNICAL_PREFIX!r}: it marks AVI instances."
     if name in RESERVED_USERS:

@@ -229,6 +229,12 @@ class GavipServer(Spawner):
         """Refuse: a link that somebody else made must not start anything (the form carries an XSRF token)."""
         raise _shown(InvalidInput("JupyterLab is not started by a link.", hint="Press Start."))
 
+    def _host_label(self, owner: str) -> str:
+        """Return the label of the host on which a person's JupyterLab is, as the hub makes it."""
+        hook, domain = self.user.settings["subdomain_hook"], self.user.settings["domain"]
+        host: str = hook(owner, domain, "user")
+        return host.removesuffix(f".{domain}")
+
     def _notebook_amount(self) -> ResourceAmount:
         return self._chosen or self.bounds.default
 
@@ -266,7 +272,9 @@ class GavipServer(Spawner):
                 hub_environment=environment,
                 archive_url=self.archive_url,
                 api_url=self.portal_api_url,
-                frame_ancestors=self.frame_ancestors.format(owner=folder_name(options.owner.name)),
+                frame_ancestors=self.frame_ancestors.format(
+                    owner=self._host_label(options.owner.name)
+                ),
                 server=self.reservation_id,
                 placement=self.placement,
             )

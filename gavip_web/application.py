@@ -17,15 +17,16 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from jupyterhub.httpclient import JupyterHubHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
-from tornado.web import Application as TornadoApplication
 from traitlets import Bool, Bytes, Float, Integer, TraitError, Unicode, default, validate
 from traitlets.config import Application, Config
 
 from . import logs
 from .auth import HUB_CACHE_SECONDS, Authenticator, BrowserAuth, HubAuthenticator, TokenAuth
+from .edge import EdgeApplication
 from .handlers import (
     HealthHandler,
     MetricsHandler,
@@ -192,7 +193,7 @@ class ServiceApp(Application):
         level: Any = self.log_level
         logs.configure(level, as_json=self.log_json)
 
-    def make_tornado(self) -> TornadoApplication:
+    def make_tornado(self) -> EdgeApplication:
         """Return the tornado application, built from the overridden parts."""
         base = self.base_url
         rules: list[URLSpec] = [
@@ -206,7 +207,7 @@ class ServiceApp(Application):
         if api is not None:
             rules.extend(api.rules(base + "api/v1"))
         rules.extend(self.pages())
-        return TornadoApplication(
+        application = EdgeApplication(
             rules,
             default_handler_class=NotFoundHandler,
             cookie_secret=self.cookie_secret,
@@ -219,6 +220,8 @@ class ServiceApp(Application):
             log_function=lambda handler: None,  # ServiceHandler.on_finish logs
             **self.settings(),
         )
+        application.host_cookies = self.browser and self.hub_auth.cookie_host_prefix_enabled
+        return application
 
     async def open(self) -> None:
         """Construct everything and listen; :attr:`port` is known afterwards."""
@@ -260,6 +263,8 @@ class ServiceApp(Application):
         except asyncio.TimeoutError:
             log.warning("some requests did not finish in time")
         await self.teardown()
+        # the connections by which HubAuth asks the hub; it has one client per event loop and closes none
+        await JupyterHubHTTPClient.loop_instance().close()
         log.info("%s stopped", self.name)
 
     async def run(self) -> None:

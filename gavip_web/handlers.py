@@ -19,9 +19,11 @@ from pydantic import BaseModel, ValidationError
 from tornado.escape import xhtml_escape
 from tornado.web import HTTPError, RequestHandler
 
-from gavip_api.errors import BadRequest, GavipError, NotFound
+from gavip_api.errors import BadRequest, Forbidden, GavipError, NotFound
+from gavip_api.isolation import ISOLATION_HEADERS
 
 from .auth import Authenticator, Caller, check_caller
+from .edge import Guests, admits
 from .logs import REQUEST_ID_HEADER, adopt_request_id, request_id
 from .metrics import Metrics
 from .problems import UnsupportedMediaType, from_validation, to_error
@@ -47,9 +49,13 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
     authenticated : bool
         Whether the caller is looked up before the method runs. Handlers with credentials of their
         own set it to False.
+    guests : {"nobody", "visitors", "frames"}
+        Which requests that a browser sends for pages of other origins are served; see :mod:`gavip_web.edge`.
     """
 
     authenticated = True
+    guests: Guests = "nobody"
+    referrer_policy = "same-origin"
     caller: Caller | None = None
 
     def initialize(self) -> None:
@@ -80,19 +86,37 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
         self.request_id = adopt_request_id(self.request.headers.get(REQUEST_ID_HEADER))
         self.set_header(REQUEST_ID_HEADER, self.request_id)
         self.clear_header("Server")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Referrer-Policy", "same-origin")
-        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
-        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        for name, value in ISOLATION_HEADERS.items():
+            self.set_header(name, value)
+        self.set_header("Referrer-Policy", self.referrer_policy)
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Security-Policy", self.content_security_policy())
 
     async def prepare(self) -> None:
         """Find out who calls, before any method runs."""
         request_id.set(self.request_id)
+        self.check_origin()
         if self.authenticated:
             authenticator: Authenticator = self.settings["authenticator"]
             self.caller = await authenticator.authenticate(self)
+
+    def check_origin(self) -> None:
+        """Refuse what a page of another origin asked for.
+
+        Sibling sub-domains send our cookies along (they are same-site), and AVIs live in them. Whoever has a token
+        needs no cookie.
+
+        Raises
+        ------
+        Forbidden
+            If the browser says so.
+        """
+        if "Authorization" in self.request.headers:
+            return
+        if not admits(self.request.method or "", self.request.headers, self.guests):
+            raise Forbidden(
+                "Only pages of this origin may ask for this.", hint="Open it from the portal."
+            )
 
     def get_current_user(self) -> Any:
         """Return what :meth:`prepare` found; never asks the hub (jupyterhub's own would block the loop)."""
@@ -266,6 +290,9 @@ class PageHandler(ServiceHandler):
     """
 
     page_scopes: tuple[str, ...] = ()
+    guests = "visitors"
+    # the hub tells our links from those of AVIs by the origin that the browser names
+    referrer_policy = "strict-origin-when-cross-origin"
 
     def content_security_policy(self) -> str:
         """Return the policy of pages: everything from their own origin."""
@@ -298,6 +325,7 @@ class OAuthCallbackHandler(PageHandler, HubOAuthCallbackHandler):
 
     async def prepare(self) -> None:
         """Look for an existing session only; the callback itself is what signs in."""
+        self.check_origin()
         self.caller = await self.settings["authenticator"].authenticate(self)
 
     def get(self) -> Awaitable[None]:

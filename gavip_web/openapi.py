@@ -286,6 +286,7 @@ class OpenApiHandler(ApiHandler):
     """``openapi.json``: the document itself, for anybody."""
 
     authenticated = False
+    guests = "visitors"
 
     def initialize(self, document: dict[str, Any]) -> None:  # type: ignore[override]
         """Take the document."""

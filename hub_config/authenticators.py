@@ -18,18 +18,31 @@ from traitlets import Unicode
 from gavip_api.slugs import user_name_fault
 
 from .accounts import Accounts
+from .hub_handlers import AskFirst, asked_by_ours
 
 
-class GavipLogoutHandler(LogoutHandler):
-    """Sign-out that also stops the user's AVI instances, which the hub runs under other names."""
+class SignOut(AskFirst, LogoutHandler):
+    """Mixin for the handler of sign-out: also ends the user's AVI instances, which the hub runs under other names."""
+
+    question = "Sign out?"
+    answer = "Sign out"
+
+    async def get(self) -> None:
+        """Sign out when the person asked for it."""
+        if self.current_user is not None and not asked_by_ours(self):
+            await self.ask()
+            return
+        await super().get()
 
     async def default_handle_logout(self) -> None:
-        """Stop instances while we still know who signs out, then do what the hub does."""
-        await self._stop_instances()
+        """Do what the hub does, then tell the portal while we still know who signed out."""
+        user = self.current_user
         await super().default_handle_logout()
+        # after the hub revoked the session's tokens: the portal forgets them then, and must not learn them again
+        await self._tell_portal(user)
 
-    async def _stop_instances(self) -> None:
-        user, authenticator = self.current_user, self.authenticator
+    async def _tell_portal(self, user: Any) -> None:
+        authenticator = self.authenticator
         if user is None or not authenticator.portal_api_url:
             return
         request = HTTPRequest(
@@ -46,7 +59,7 @@ class GavipLogoutHandler(LogoutHandler):
 
 
 class GavipNames(Authenticator):
-    """Mixin: refuses technical and reserved names, whatever the provider says; brings our sign-out."""
+    """Mixin: refuses technical and reserved names, whatever the provider says; adds to its sign-out."""
 
     portal_api_url = Unicode(
         help="""Base URL of the portal's ``/api/v1``, to stop instances at sign-out. Default: empty, not told."""
@@ -64,8 +77,29 @@ class GavipNames(Authenticator):
         return model
 
     def get_handlers(self, app: Any) -> list[Any]:
-        """Return the authenticator's handlers with our sign-out before the hub's."""
-        return [("/logout", GavipLogoutHandler), *super().get_handlers(app)]
+        """Return the authenticator's handlers, with our sign-out around its own or the hub's."""
+        theirs = super().get_handlers(app)
+        if not any(issubclass(handler, LogoutHandler) for _, handler, *_ in theirs):
+            theirs = [*theirs, ("/logout", LogoutHandler)]
+        return [
+            (path, _around(SignOut, handler), *more)
+            if issubclass(handler, LogoutHandler)
+            else (path, handler, *more)
+            for path, handler, *more in theirs
+        ]
+
+
+def _around(mixin: type[Any], cls: type[Any]) -> type[Any]:
+    return cls if issubclass(cls, mixin) else type(f"Gavip{cls.__name__}", (mixin, cls), {})
+
+
+def guarded(authenticator: type[Authenticator]) -> type[Authenticator]:
+    """Return an authenticator class with our rules around it, whichever the operator configured.
+
+    Its configuration stays that of the class: traitlets looks at the sections of all bases. A hook of the base class
+    (``post_auth_hook``) would be lost as soon as somebody sets their own.
+    """
+    return _around(GavipNames, authenticator)
 
 
 class DemoAuthenticator(GavipNames):

@@ -5,9 +5,10 @@ Only wires: every value comes from :class:`hub_config.platform.Platform` or from
 
 from pathlib import Path
 
+from gavip_api.isolation import LAB_HEADERS
 from hub_config import roles
 from hub_config.authenticators import DemoAuthenticator
-from hub_config.platform import WATCHED_CPU, Platform
+from hub_config.platform import HOST_COOKIE_OPTIONS, WATCHED_CPU, Platform
 from hub_config.subdomains import subdomain_hook
 
 c = get_config()  # type: ignore[name-defined]
@@ -44,12 +45,15 @@ c.JupyterHub.authenticator_class = DemoAuthenticator
 c.DemoAuthenticator.accounts_file = str(platform.accounts_file)
 c.DemoAuthenticator.allow_all = True
 c.DemoAuthenticator.manage_groups = True
-c.DemoAuthenticator.portal_api_url = platform.portal_api
-c.DemoAuthenticator.portal_token = platform.spawner_token
+# of every authenticator: the hub puts our rules around whichever class is set
+c.GavipNames.portal_api_url = platform.portal_api
+c.GavipNames.portal_token = platform.spawner_token
 
 c.JupyterHub.load_roles = roles.load_roles()
 c.JupyterHub.custom_scopes = roles.CUSTOM_SCOPES
+c.JupyterHub.cookie_host_prefix_enabled = True
 c.JupyterHub.tornado_settings = {
+    "cookie_options": HOST_COOKIE_OPTIONS,
     "oauth_no_confirm_list": roles.InstanceClients({"service-portal"}),
     # a start is answered at once and followed by its progress, so that people see its steps
     "slow_spawn_timeout": 0,
@@ -63,13 +67,14 @@ c.Spawner.args = [
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
+    f"--ServerApp.tornado_settings={ {'headers': LAB_HEADERS} }",
 ]
 c.Spawner.start_timeout = 60
 c.Spawner.http_timeout = 60
 c.GavipServer.state_dir = platform.state
 c.GavipServer.archive_url = platform.seen_by_code(platform.archive_url)
 c.GavipServer.portal_api_url = platform.seen_by_code(platform.portal_api)
-c.GavipServer.frame_ancestors = f"'self' {platform.portal_origin} {platform.origin('{owner}')}"
+c.GavipServer.frame_ancestors = f"{platform.portal_origin} {platform.origin('{owner}')}"
 c.GavipServer.notebook_cpu = WATCHED_CPU
 c.GavipServer.ledger_url = platform.jobqueue_api
 c.GavipServer.ledger_token = platform.spawner_token
@@ -80,6 +85,7 @@ if platform.contained:
     c.UserDisks.state_dir = platform.state
     c.Containers.gateway_url = platform.gateway_url
     c.Spawner.hub_connect_url = platform.gateway_url
+    c.GavipHub.internal_hosts = [platform.gateway_url.removeprefix("http://")]
 
 # programs of `gavip up`, not children of the hub: each may end and start again without the others
 c.JupyterHub.services = [

@@ -23,6 +23,9 @@ ENVIRONMENT_VARIABLE = "GAVIP_PLATFORM_FILE"
 WATCHED_CPU = 0.25
 """Cores reserved for what people look at (interfaces, notebooks): they think more than they compute."""
 
+HOST_COOKIE_OPTIONS = {"secure": True, "samesite": "Lax"}
+"""Browsers take ``__Host-`` cookies as secure ones only, over plain HTTP from ``*.localhost`` too."""
+
 INTERNAL_PORTS = (
     "hub_port", "proxy_api_port", "portal_port", "jobqueue_port", "archive_port", "gateway_port",
 )  # fmt: skip

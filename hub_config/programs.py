@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from gavip_api.isolation import FOREIGN_TO_AVIS, avi_headers, avi_policy
+from gavip_api.slugs import TECHNICAL_PREFIX
+
 from .parts import StartFailed
-from .platform import ENVIRONMENT_VARIABLE, Platform
+from .platform import ENVIRONMENT_VARIABLE, HOST_COOKIE_OPTIONS, Platform
 
 HERE = Path(__file__).resolve().parent
 
@@ -111,12 +114,27 @@ def _seen_elsewhere(platform: Platform) -> tuple[str, ...]:
     return (f"--ArchiveApp.other_urls={platform.seen_by_code(platform.archive_url)}",)
 
 
+def _isolation(platform: Platform) -> str:
+    """Return what ``proxy/isolate.mjs`` does to the answers of AVIs."""
+    rules = {
+        "prefix": TECHNICAL_PREFIX,
+        "set": avi_headers([platform.public_url, platform.portal_origin]),
+        # whose JupyterLab may frame it, the AVI's own server says
+        "policy": avi_policy(f"{platform.portal_origin} {platform.origin('*')}"),
+        "drop": FOREIGN_TO_AVIS,
+        # the hub's is host-bound; a sibling's would change what JupyterLab takes for its XSRF token
+        "toss": ["jupyterhub-session-id"],
+    }
+    return json.dumps(rules)
+
+
 def proxy(platform: Platform) -> Program:
     """Return the proxy: a program of its own, so that a restart of the hub cuts nobody off."""
+    node, script = _proxy_command()
     return Program(
         "proxy",
         (
-            *_proxy_command(),
+            node, "--import", (HERE / "proxy" / "isolate.mjs").as_uri(), script,
             "--ip", platform.listen, "--port", str(platform.port),
             *_tls(platform),
             "--api-ip", "127.0.0.1", "--api-port", str(platform.proxy_api_port),
@@ -125,7 +143,11 @@ def proxy(platform: Platform) -> Program:
             "--log-level", "warn",
         ),
         platform.layout.run / "proxy.log",
-        common_environment(platform) | {"CONFIGPROXY_AUTH_TOKEN": platform.proxy_token},
+        common_environment(platform)
+        | {
+            "CONFIGPROXY_AUTH_TOKEN": platform.proxy_token,
+            "GAVIP_PROXY_ISOLATION": _isolation(platform),
+        },
     )  # fmt: skip
 
 
@@ -153,7 +175,7 @@ def hub(platform: Platform) -> Program:
     """Return the hub."""
     return Program(
         "hub",
-        (sys.executable, "-m", "jupyterhub", "--config", str(HERE / "jupyterhub_config.py")),
+        (sys.executable, "-m", "hub_config.hub", "--config", str(HERE / "jupyterhub_config.py")),
         platform.layout.run / "hub.log",
         common_environment(platform),
         answers=f"{platform.hub_api}/",
@@ -201,6 +223,8 @@ def portal(platform: Platform) -> Program:
             "JUPYTERHUB_OAUTH_ACCESS_SCOPES": scopes,
             "JUPYTERHUB_HOST": platform.public_url,
             "JUPYTERHUB_BASE_URL": "/",
+            "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "1",
+            "JUPYTERHUB_COOKIE_OPTIONS": json.dumps(HOST_COOKIE_OPTIONS),
         },
         answers=f"{platform.portal_internal}/services/portal/ready",
         limit=120,

@@ -82,6 +82,7 @@ def load_roles() -> list[dict[str, Any]]:
                 "read:hub",
                 scopes.JOBQUEUE_ACT_FOR,
                 scopes.JOBQUEUE_OPERATE,
+                scopes.HUB_TECHNICAL_USERS,
             ],
             "services": ["portal"],
         },

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from jupyterhub.utils import subdomain_hook_idna
 
-from gavip_api.slugs import RESERVED_USERS, check_slug
+from gavip_api.slugs import RESERVED_USERS, check_slug, is_technical
 
 
 def subdomain_hook(name: str, domain: str, kind: str) -> str:
@@ -33,4 +33,8 @@ def subdomain_hook(name: str, domain: str, kind: str) -> str:
         return f"{label}.{domain}"
     host = subdomain_hook_idna(name, domain, kind)
     label = host[: -len(domain) - 1]
-    return f"{label}--user.{domain}" if label in RESERVED_USERS else host
+    # host names know no capitals
+    taken = label.lower() in RESERVED_USERS or (
+        is_technical(label.lower()) and not is_technical(name)
+    )
+    return f"{label}--user.{domain}" if taken else host

@@ -63,6 +63,8 @@ class InstancesHandler(PortalApiHandler):
         if self.signed_in.is_technical:
             raise Forbidden("An AVI may not stop others.")
         owner = self.query(OwnerQuery).owner
+        # sign-out: the hub has revoked tokens that we still believe in, and there is no session cookie to tell by
+        self.hub_auth.cache.clear()
         self.reply(Stopped(stopping=await self.services.instances.stop_all(owner)), 202)
 
 

@@ -54,7 +54,7 @@ def api(page: Page, platform: RunningPlatform, method: str, path: str, body: Any
     """Call the public API as the page itself does, with its cookie and XSRF token."""
     return page.evaluate(
         """async ([method, url, body]) => {
-          const token = document.cookie.match(/(?:^|; )_xsrf=([^;]*)/)
+          const token = document.cookie.match(/(?:^|; )__Host-_xsrf=([^;]*)/)
           const answer = await fetch(url, {method, headers: {'Content-Type': 'application/json',
             'X-XSRFToken': token ? decodeURIComponent(token[1]) : ''},
             body: body === null ? undefined : JSON.stringify(body)})

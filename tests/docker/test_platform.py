@@ -57,10 +57,10 @@ def test_an_avi_opens_in_a_container_of_its_own(client: APIClient, alice: Person
     facts = client.inspect_container(found["Id"])
     assert facts["HostConfig"]["ReadonlyRootfs"] is True
     assert facts["HostConfig"]["CapDrop"] == ["ALL"]
-    page = alice.page(instance["url"])
+    page = alice.get(instance["url"])
     assert page.status_code == 200, page.text[:300]
     assert "Show stars" in page.text or "gavip" in page.text
-    assert alice.call("DELETE", f"instances/{instance['id']}").status_code < 300
+    assert alice.api("DELETE", f"instances/{instance['id']}").status_code < 300
     until(lambda: True if not containers(client, kind="interface") else None, 30)
 
 
@@ -71,10 +71,10 @@ def test_a_job_makes_a_product(client: APIClient, alice: Person, platform: Runni
     assert (product / "result.json").stat().st_uid == 1000
     assert json.loads((product / "result.json").read_text())["ok"]
     assert not containers(client, kind="job")
-    assert alice.call("GET", f"jobs/{job['id']}/log").status_code == 200
+    assert alice.api("GET", f"jobs/{job['id']}/log").status_code == 200
     names = [
         e["name"]
-        for e in alice.get(f"files?path={product.relative_to(platform.userspace('alice'))}")[
+        for e in alice.show(f"files?path={product.relative_to(platform.userspace('alice'))}")[
             "entries"
         ]
     ]

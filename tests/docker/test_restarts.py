@@ -28,7 +28,7 @@ KILLS = 20 if os.environ.get("GAVIP_SOAK") else 3
 RECOVERED_WITHIN = 60
 
 PARTS = {
-    "hub": ("-m", "jupyterhub"),
+    "hub": ("-m", "hub_config.hub"),
     "proxy": ("configurable-http-proxy",),
     "portal": ("-m", "gavip_portal"),
     "job queue": ("-m", "jobqueue"),
@@ -147,7 +147,7 @@ def test_nothing_that_runs_is_lost(platform: RunningPlatform, engine_of_its_own:
     client = engine_of_its_own.client()
     mounts = open_mounts(platform)
     job = alice.run("gavip/steady", "count", seconds=KILLS * 14 + 20)
-    until(lambda: True if alice.get(f"jobs/{job}")["state"] == "running" else None, 60)
+    until(lambda: True if alice.show(f"jobs/{job}")["state"] == "running" else None, 60)
     before = {c["Names"][0]: c["Created"] for c in client.containers()}
     assert len(before) == 2
     slowest: dict[str, float] = {}
@@ -162,12 +162,12 @@ def test_nothing_that_runs_is_lost(platform: RunningPlatform, engine_of_its_own:
         begun = time.monotonic()
 
         def whole() -> bool:
-            page = alice.page(instance["url"])
+            page = alice.get(instance["url"])
             return (
                 page.status_code == 200
                 and "steady as she goes" in page.text
-                and alice.get(f"instances/{instance['id']}")["state"] == "ready"
-                and alice.get(f"jobs/{job}")["state"] in {"running", "succeeded"}
+                and alice.show(f"instances/{instance['id']}")["state"] == "ready"
+                and alice.show(f"jobs/{job}")["state"] in {"running", "succeeded"}
             )
 
         answers(whole, RECOVERED_WITHIN, f"after the {part} was killed")
@@ -181,10 +181,10 @@ def test_nothing_that_runs_is_lost(platform: RunningPlatform, engine_of_its_own:
     assert over["state"] == "succeeded", over
     (product,) = platform.userspace("alice").glob("avis/gavip.steady/count-*")
     assert (product / "runs").read_text() == "1\n"
-    assert alice.call("DELETE", f"instances/{instance['id']}").status_code < 300
+    assert alice.api("DELETE", f"instances/{instance['id']}").status_code < 300
     answers(lambda: not client.containers(all=True), RECOVERED_WITHIN, "containers are left")
     assert open_mounts(platform) <= mounts
-    assert alice.get("pools/me")["used"]["memory"] == 0
+    assert alice.show("pools/me")["used"]["memory"] == 0
 
 
 def test_what_ends_unseen_is_marked(
@@ -194,7 +194,7 @@ def test_what_ends_unseen_is_marked(
     bob = Person(platform, "bob").sign_in()
     instance = bob.open("gavip/steady")
     job = bob.run("gavip/steady", "count", seconds=300)
-    until(lambda: True if bob.get(f"jobs/{job}")["state"] == "running" else None, 60)
+    until(lambda: True if bob.show(f"jobs/{job}")["state"] == "running" else None, 60)
     client = engine_of_its_own.client()
     for part in ("hub", "job queue"):
         kill(platform, engine_of_its_own, part)
@@ -202,8 +202,8 @@ def test_what_ends_unseen_is_marked(
         client.remove_container(entry["Id"], force=True)
 
     def marked() -> bool:
-        shown = bob.get(f"jobs/{job}")
-        return bob.get(f"instances/{instance['id']}")["state"] == "stopped" and (
+        shown = bob.show(f"jobs/{job}")
+        return bob.show(f"instances/{instance['id']}")["state"] == "stopped" and (
             shown["state"],
             shown["attempt"],
         ) != ("running", 1)
@@ -211,7 +211,7 @@ def test_what_ends_unseen_is_marked(
     answers(marked, RECOVERED_WITHIN, "not marked")
     events = [e["state"] for e in history(bob, job)]
     assert "lost" in events or "queued" in events[1:], events
-    assert bob.call("POST", f"jobs/{job}/cancel").status_code == 200
+    assert bob.api("POST", f"jobs/{job}/cancel").status_code == 200
     assert bob.job(job, 60)["state"] in {"cancelled", "lost"}
     answers(lambda: not client.containers(all=True), RECOVERED_WITHIN, "containers are left")
 

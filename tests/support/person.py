@@ -1,11 +1,14 @@
-"""A signed-in person without a browser: the hub's form, then the public API with a token of the person's own."""
+"""A person without a browser: signs in and follows redirects across the platform's hosts, and remembers every step."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
@@ -14,100 +17,109 @@ from tests.support.running import RunningPlatform
 T = TypeVar("T")
 
 
-class Loopback(httpx.HTTPTransport):
-    """Sends what is for a sub-domain of localhost to 127.0.0.1, as browsers do (RFC 6761, section 6.3)."""
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        # another object: cookies belong to the host that was asked for
-        moved = httpx.Request(
-            request.method,
-            request.url.copy_with(host="127.0.0.1"),
-            headers=request.headers,
-            stream=request.stream,
-            extensions=request.extensions,
-        )
-        return super().handle_request(moved)
-
-
 @dataclass
 class Person:
-    """One person of a platform's demo accounts."""
+    """Somebody with an account.
+
+    Attributes
+    ----------
+    cookies : dict
+        By host; host-bound ones, for the platform sets no others.
+    steps : list
+        Method, URL and status of every request.
+    """
 
     platform: RunningPlatform
     name: str = "alice"
-    token: str = ""
-    browser: httpx.Client = field(
-        default_factory=lambda: httpx.Client(
-            transport=Loopback(retries=2), follow_redirects=True, timeout=60, trust_env=False
+    cookies: dict[str, dict[str, str]] = field(default_factory=dict)
+    steps: list[tuple[str, str, int]] = field(default_factory=list)
+    xsrf: str = ""
+
+    def ask(self, method: str, url: str, **more: Any) -> httpx.Response:
+        """Send one request to a host of the platform, whose names only browsers resolve (RFC 6761)."""
+        parts = urlsplit(url)
+        jar = self.cookies.setdefault(parts.hostname or "", {})
+        headers = {"Host": parts.netloc, "Cookie": "; ".join(f"{k}={v}" for k, v in jar.items())}
+        answer = httpx.request(
+            method,
+            parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl(),
+            headers=headers | more.pop("headers", {}),
+            trust_env=False,
+            timeout=60,
+            **more,
         )
-    )
+        for cookie in answer.headers.get_list("Set-Cookie"):
+            assert "domain=" not in cookie.lower(), f"{url} sets a cookie for the whole domain"
+            name, _, value = cookie.partition(";")[0].partition("=")
+            jar[name] = value
+        self.steps.append((method, url, answer.status_code))
+        return answer
+
+    def get(self, url: str) -> httpx.Response:
+        """GET and follow redirects; the answer's ``extensions["url"]`` is where that ended."""
+        for _ in range(20):
+            answer = self.ask("GET", url)
+            if "Location" not in answer.headers:
+                answer.extensions["url"] = url
+                return answer
+            url = urljoin(url, answer.headers["Location"])
+        raise AssertionError(f"too many redirects: {self.steps[-20:]}")
 
     def sign_in(self) -> Person:
-        hub = self.platform.url
-        self.browser.get(f"{hub}/hub/login")
-        answer = self.browser.post(
-            f"{hub}/hub/login",
-            params={"_xsrf": self._xsrf},
-            data={"username": self.name, "password": self.platform.passwords[self.name]},
-        )
-        assert answer.status_code == 200, answer.text[:500]
-        made = self.browser.post(
-            f"{hub}/hub/api/users/{self.name}/tokens",
-            headers={"X-XSRFToken": self._xsrf, "Referer": f"{hub}/hub/token"},
-            json={"note": "test"},
-        )
-        assert made.status_code == 201, made.text
-        self.token = made.json()["token"]
+        """Sign in at the hub's form, and end at the portal."""
+        page = self.get(self.platform.url)
+        token = re.search(r'name="_xsrf" value="([^"]+)"', page.text)
+        assert token is not None
+        password = self.platform.passwords[self.name]
+        form = {"username": self.name, "password": password, "_xsrf": unescape(token[1])}
+        answer = self.ask("POST", f"{self.platform.url}/hub/login", data=form)
+        assert answer.status_code == 302, answer.text
+        home = self.get(urljoin(self.platform.url, answer.headers["Location"]))
+        found = re.search(r'data-xsrf="([^"]+)"', home.text)
+        assert found is not None, self.steps
+        self.xsrf = found[1]
         return self
 
-    @property
-    def _xsrf(self) -> str:
-        return next(
-            c.value or "" for c in self.browser.cookies.jar if c.name == "_xsrf" and "hub" in c.path
+    def api(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Call the portal's API as its pages do."""
+        headers = {
+            "X-XSRFToken": self.xsrf,
+            "Sec-Fetch-Site": "same-origin",
+            "Sec-Fetch-Mode": "cors",
+        }
+        return self.ask(
+            method, f"{self.platform.portal}api/v1/{path}", headers=headers, json=body or {}
         )
 
-    def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        """Call the public API."""
-        return httpx.request(
-            method,
-            f"{self.platform.facts.portal_internal}/services/portal/api/v1/{path}",
-            headers={"Authorization": f"token {self.token}"},
-            json=body,
-            timeout=60,
-            trust_env=False,
-            **options,
-        )
-
-    def get(self, path: str) -> Any:
-        answer = self.call("GET", path)
+    def show(self, path: str) -> Any:
+        """Return what the API shows at `path`."""
+        answer = self.api("GET", path)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def allow(self, avi: str) -> Person:
         """Grant an AVI what it asks for."""
-        asked = self.get(f"avis/{avi}/permissions")["asked"]
-        answer = self.call("PUT", f"avis/{avi}/permissions", {"permissions": asked})
+        asked = self.show(f"avis/{avi}/permissions")["asked"]
+        answer = self.api("PUT", f"avis/{avi}/permissions", {"permissions": asked})
         assert answer.status_code == 200, answer.text
         return self
 
-    def open(self, avi: str, view: str = "interface", seconds: float = 90) -> dict[str, Any]:
-        """Open an AVI and return the instance once it is ready."""
-        asked = self.call("POST", "instances", {"avi": avi, "view": view})
+    def open(self, avi: str, seconds: float = 90) -> dict[str, Any]:
+        """Open an AVI; return the instance once it is ready."""
+        asked = self.api("POST", "instances", {"avi": avi})
         assert asked.status_code == 202, asked.text
-        return self.instance(asked.json()["id"], seconds, "ready")
 
-    def instance(self, instance: str, seconds: float, *states: str) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
-            shown = self.get(f"instances/{instance}")
-            assert shown["state"] in states or shown["state"] != "failed", shown
-            return shown if shown["state"] in states else None
+            found = self.show(f"instances/{asked.json()['id']}")
+            assert found["state"] in {"requested", "starting", "ready"}, found
+            return dict(found) if found["state"] == "ready" else None
 
         return until(look, seconds)
 
-    def run(self, avi: str, pipeline: str, **parameters: Any) -> str:
-        """Submit a job and return its id."""
+    def run(self, avi: str, pipeline: str = "run", **parameters: Any) -> str:
+        """Submit a job; return its id."""
         body = {"avi": avi, "pipeline": pipeline, "parameters": parameters}
-        answer = self.call("POST", "jobs", body)
+        answer = self.api("POST", "jobs", body)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
@@ -115,21 +127,16 @@ class Person:
         """Return a job once it is over."""
 
         def look() -> dict[str, Any] | None:
-            shown = self.get(f"jobs/{job}")
-            return None if shown["state"] in {"queued", "starting", "running"} else shown
+            shown = self.show(f"jobs/{job}")
+            return None if shown["state"] in {"queued", "starting", "running"} else dict(shown)
 
         return until(look, seconds)
-
-    def page(self, url: str) -> httpx.Response:
-        """Fetch a page as this person's browser does, sign-in redirects included."""
-        return self.browser.get(url)
 
 
 def until(look: Callable[[], T | None], seconds: float) -> T:
     """Poll until `look` returns something."""
     deadline = time.monotonic() + seconds
-    while True:
-        if (found := look()) is not None:
-            return found
+    while (found := look()) is None:
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.2)
+    return found

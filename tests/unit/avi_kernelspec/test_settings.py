@@ -99,11 +99,16 @@ def test_anything_else_is_refused_as_frame_ancestor(text):
 
 
 def test_pages_talk_to_their_own_server_only():
-    policy = dict(d.split(" ", 1) for d in headers.policy("https://a.example.org").split("; "))
+    sent = headers.security_headers("https://a.example.org", "https://hub.example.org")
+    policy = dict(d.split(" ", 1) for d in sent["Content-Security-Policy"].split("; "))
     assert policy["connect-src"] == policy["default-src"] == "'self'"
     assert policy["frame-ancestors"] == "https://a.example.org"
     assert policy["object-src"] == "'none'"
     assert "http" not in policy["script-src"]
+    assert policy["worker-src"] == "blob:"
+    assert sent["Connection-Allowlist"] == (
+        '(response-origin "https://hub.example.org/*" "https://a.example.org/*")'
+    )
 
 
 def test_activity_is_reported_in_utc():

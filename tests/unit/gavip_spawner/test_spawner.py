@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jupyterhub.utils import subdomain_hook_idna
 
 from gavip_api.enums import ReservationKind, Role
 from gavip_api.errors import InvalidInput
@@ -30,7 +31,10 @@ def spawner(
     tmp_path: Path, name: str, options: dict[str, Any], *groups: str
 ) -> GavipProcessSpawner:
     user = SimpleNamespace(
-        name=name, groups=[SimpleNamespace(name=g) for g in groups], url=f"/user/{name}/"
+        name=name,
+        groups=[SimpleNamespace(name=g) for g in groups],
+        url=f"/user/{name}/",
+        settings={"subdomain_hook": subdomain_hook_idna, "domain": "x.test"},
     )
     made = GavipProcessSpawner(
         state_dir=str(tmp_path),
@@ -61,6 +65,13 @@ def test_a_technical_user_gets_the_interface_that_the_portal_described(tmp_path:
     reservation = made._reservation(options)
     assert (reservation.owner, reservation.kind) == ("alice", ReservationKind.INTERFACE)
     assert reservation.roles == (Role.SCIENTIST,)
+
+
+def test_a_frame_of_the_owners_lab_is_named_as_the_hub_names_its_host(tmp_path: Path) -> None:
+    options = INSTANCE | {"owner": {"name": "zoë", "roles": []}}
+    made = spawner(tmp_path, "avi-" + "0" * 32, {"instance": options})
+    spec = made._spec(made._instance_options())
+    assert spec.environment["GAVIP_FRAME_ANCESTORS"] == "'self' http://xn--zo-ija.x.test"
 
 
 def test_a_persons_options_cannot_turn_their_server_into_anothers_instance(tmp_path: Path) -> None:

@@ -158,7 +158,11 @@ async def test_unreachable_hub_is_said_plainly(client):
     assert (r.status_code, r.json()["code"]) == (503, "unavailable")
 
 
-NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"}
+NAVIGATE = {
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "none",
+    "Sec-Fetch-Dest": "document",
+}
 
 
 async def test_a_browser_signs_in_and_posts_a_form(client):

@@ -27,6 +27,10 @@ ROOT = Path(__file__).resolve().parents[3]
         pytest.param("portal", "service", "portal.x.test", id="service"),
         pytest.param("portal", "user", "portal--user.x.test", id="user-named-as-service"),
         pytest.param("avi-00ff", "user", "avi-00ff.x.test", id="technical"),
+        pytest.param(
+            "Portal", "user", "Portal--user.x.test", id="user-named-as-service-in-capitals"
+        ),
+        pytest.param("AVI-00ff", "user", "AVI-00ff--user.x.test", id="user-named-as-technical"),
     ],
 )
 def test_hosts(name: str, kind: str, host: str) -> None:
