@@ -37,7 +37,8 @@ def _avi(folder: Path, name: str, cells: list[str]) -> Path:
     root = folder / name
     root.mkdir(parents=True)
     lines = [
-        f"avi: 1\nname: {name}\ntitle: The {name} one\ninterface: app.ipynb\npermissions: {{archive: false}}\npipelines:"
+        f"avi: 1\nname: {name}\ntitle: The {name} one\ninterface: app.ipynb",
+        "permissions: {archive: false}\npipelines:",
     ]
     for key, fields in _PIPELINE.items():
         lines += [f"  {key}:", *(f"    {k}: {v}" for k, v in fields.items())]
