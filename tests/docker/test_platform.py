@@ -43,7 +43,7 @@ def platform(
 
 @pytest.fixture(scope="module")
 def alice(platform: RunningPlatform) -> Person:
-    return Person(platform).sign_in()
+    return Person(platform).sign_in().allow("gavip/gavidav")
 
 
 def containers(client: APIClient, **labels: str) -> list[dict]:
