@@ -13,9 +13,10 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker.errors import DockerException
 
 from tests.support.engine import engine
+
+BRIDGE = "gvtest0"
 
 
 @dataclass
@@ -37,14 +38,15 @@ class OwnEngine:
             self.process = subprocess.Popen(
                 ["dockerd", "--host", self.url, "--data-root", str(self.folder / "data"),
                  "--exec-root", str(self.folder / "exec"), "--pidfile", str(self.folder / "pid"),
-                 "--bridge", "none", "--iptables=false", "--live-restore"],
+                 # a bridge of its own: with "none" an engine takes docker0 away from the machine's
+                 "--bridge", BRIDGE, "--iptables=false", "--live-restore"],
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(DockerException):
-                self.client().close()
-                return
+        # the command line, for a client of the library that finds no engine leaves its socket open
+        while subprocess.run(
+            ["docker", "--host", self.url, "version"], check=False, capture_output=True
+        ).returncode:
             assert time.monotonic() < deadline, (self.folder / "log").read_text()[-3000:]
             assert self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
             time.sleep(0.1)
@@ -94,8 +96,16 @@ def own_engine(folder: Path) -> Iterator[OwnEngine]:
         pytest.skip("no dockerd on the PATH (Debian: apt install docker.io)")
     own = OwnEngine(folder)
     folder.mkdir(parents=True)
+    subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
+    for argv in (
+        ["link", "add", "name", BRIDGE, "type", "bridge"],
+        ["address", "add", "10.219.0.1/24", "dev", BRIDGE],
+        ["link", "set", BRIDGE, "up"],
+    ):
+        subprocess.run(["ip", *argv], check=True)
     own.start()
     try:
         yield own
     finally:
         own.end()
+        subprocess.run(["ip", "link", "delete", BRIDGE], check=False)
