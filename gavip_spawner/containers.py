@@ -3,7 +3,8 @@
 Owns every restriction that a container of user code lives under; nothing else sets one. Invariants,
 whatever the launch spec says: an unprivileged account, no capability, no way to gain any, a read-only
 root, no swap, bounded processes, files, memory, processor time and log, one network on which it meets
-nobody, no namespace of the host, no engine socket, and only sources below the state folder.
+nobody, no namespace of the host (on cgroup v1 the engine shares that of cgroups), no engine socket, and only
+sources below the state folder.
 """
 
 from __future__ import annotations
@@ -249,7 +250,8 @@ class Containers(Configurable):
     subnet = Unicode(
         "10.213.0.0/20",
         help="Addresses of user code's network (IPv4, CIDR), one per running container; the host has the first, on"
-        " which the gateway listens. Must be free on this machine. Default: 10.213.0.0/20.",
+        " which the gateway listens. Must be free on this machine. `gavip up` sets it by `--subnet`, together with the gateway."
+        " Default: 10.213.0.0/20.",
     ).tag(config=True)
     gateway_url = Unicode(
         help="URL of the gateway on the containers' network, the only thing they reach. Default: port 8099 of the"

@@ -218,7 +218,7 @@ def _taken(settings: NetworkSettings) -> str:
 def _range_is_taken(settings: NetworkSettings, who: str) -> NetworkUnusable:
     return NetworkUnusable(
         f"The addresses {settings.subnet} are used by {who}.",
-        hint="An operator sets Containers.subnet to a private range that is free.",
+        hint="An operator chooses a private range that is free: gavip up --subnet.",
     )
 
 
