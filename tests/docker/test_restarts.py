@@ -81,8 +81,8 @@ def engine_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnE
         yield own
 
 
-@pytest.fixture
-def client(engine_of_its_own: OwnEngine) -> Iterator[APIClient]:
+@pytest.fixture(name="client")
+def engine_client(engine_of_its_own: OwnEngine) -> Iterator[APIClient]:
     with contextlib.closing(engine_of_its_own.client()) as client:
         yield client
 
@@ -148,7 +148,9 @@ def answers(look: Callable[[], bool], seconds: float, what: str) -> float:
         time.sleep(0.25)
 
 
-def test_nothing_that_runs_is_lost(platform: RunningPlatform, engine_of_its_own: OwnEngine) -> None:
+def test_nothing_that_runs_is_lost(
+    platform: RunningPlatform, engine_of_its_own: OwnEngine, client: APIClient
+) -> None:
     alice = Person(platform).sign_in()
     instance = alice.open("gavip/steady")
     mounts = open_mounts(platform)
