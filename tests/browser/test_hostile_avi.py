@@ -21,8 +21,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from gavip_portal.app import make_api
 from tests.support import hostile_avi
 from tests.support.attacker import Attacker, listening
+from tests.support.contained import isolating_platform
 from tests.support.hostile_avi import KIT
-from tests.support.running import RunningPlatform, running_platform
+from tests.support.running import RunningPlatform
 from tests.support.victim import Victim
 
 pytestmark = pytest.mark.browser
@@ -89,7 +90,9 @@ def attacker() -> Iterator[Attacker]:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     folder = tmp_path_factory.mktemp("hostile")
     avis = hostile_avi.make(folder / "made")
-    with running_platform(folder, avis, archive="http://127.0.0.1:9/tap") as running:
+    with isolating_platform(
+        folder, avis, name="thostile", subnet="10.220.0.0/24", archive="http://127.0.0.1:9/tap"
+    ) as running:
         yield running
 
 

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 
 import pytest
 from docker import APIClient
 
-from tests.support.engine import engine, need_images, swept
+from tests.support.contained import contained_platform
+from tests.support.engine import engine
 from tests.support.person import Person, until
-from tests.support.running import ROOT, RunningPlatform, build_archive, running_platform
+from tests.support.running import ROOT, RunningPlatform, build_archive
 
 PLATFORM = "tplat"
 
 
 @pytest.fixture(scope="module")
-def client() -> APIClient:
-    client = engine()
-    need_images("avi-python", "avi-lab")
-    return client
+def client() -> Iterator[APIClient]:
+    with contextlib.closing(engine()) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
-def platform(
-    client: APIClient, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningPlatform]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     folder = tmp_path_factory.mktemp("docker")
-    config = folder / "config.py"
-    config.write_text(f"c.Containers.platform = {PLATFORM!r}\n")
-    with (
-        swept(client, PLATFORM),
-        running_platform(
-            folder,
-            [ROOT / "examples" / "gavidav"],
-            database=build_archive(),
-            options=("--backend", "docker", "--subnet", "10.215.0.0/24", "--config", str(config)),
-        ) as running,
-    ):
+    with contained_platform(
+        folder,
+        [ROOT / "examples" / "gavidav"],
+        name=PLATFORM,
+        subnet="10.215.0.0/24",
+        database=build_archive(),
+    ) as running:
         yield running
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -28,10 +27,24 @@ class OwnEngine:
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    containerd: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"unix://{self.folder}/docker.sock"
+
+    def prepare(self) -> None:
+        """Start containerd as a program of its own, as distributions do; the engine would take its own down with it."""
+        with (self.folder / "containerd.log").open("ab") as log:
+            self.containerd = subprocess.Popen(
+                ["containerd", "--root", str(self.folder / "containerd"), "--address", self.socket,
+                 "--state", str(self.folder / "containerd-state")],
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def socket(self) -> str:
+        return f"{self.folder}/containerd.sock"
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
@@ -39,7 +52,8 @@ class OwnEngine:
                 ["dockerd", "--host", self.url, "--data-root", str(self.folder / "data"),
                  "--exec-root", str(self.folder / "exec"), "--pidfile", str(self.folder / "pid"),
                  # a bridge of its own: with "none" an engine takes docker0 away from the machine's
-                 "--bridge", BRIDGE, "--iptables=false", "--live-restore"],
+                 "--containerd", self.socket, "--bridge", BRIDGE, "--iptables=false",
+                 "--live-restore"],
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + 60
@@ -56,15 +70,14 @@ class OwnEngine:
 
     def load(self, *images: str) -> None:
         """Copy images from the machine's engine."""
-        saved = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE)
-        subprocess.run(
-            ["docker", "load", "--quiet"],
-            stdin=saved.stdout,
-            env=os.environ | {"DOCKER_HOST": self.url},
-            check=True,
-            timeout=300,
-        )
-        assert saved.wait(10) == 0
+        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as saved:
+            subprocess.run(
+                ["docker", "--host", self.url, "load", "--quiet"],
+                stdin=saved.stdout,
+                check=True,
+                timeout=300,
+            )
+        assert saved.returncode == 0
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         assert self.process is not None
@@ -81,6 +94,9 @@ class OwnEngine:
             client.remove_container(entry["Id"], force=True)
         client.close()
         self.kill(signal.SIGTERM)
+        assert self.containerd is not None
+        self.containerd.terminate()
+        self.containerd.wait(30)
         # what overlayfs and the name spaces of containers had mounted below
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             target = line.split()[1]
@@ -103,6 +119,7 @@ def own_engine(folder: Path) -> Iterator[OwnEngine]:
         ["link", "set", BRIDGE, "up"],
     ):
         subprocess.run(["ip", *argv], check=True)
+    own.prepare()
     own.start()
     try:
         yield own

@@ -22,8 +22,9 @@ from hub_config.authenticators import DemoAuthenticator
 from hub_config.hub import GavipHub
 from jobqueue.handlers.routes import make_api as queue_api
 from tests.support import hostile_avi
+from tests.support.contained import isolating_platform
 from tests.support.person import Person
-from tests.support.running import ROOT, RunningPlatform, running_platform
+from tests.support.running import ROOT, RunningPlatform
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +78,9 @@ class Theft:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     folder = tmp_path_factory.mktemp("theft")
     avis = hostile_avi.make(folder / "made")
-    with running_platform(folder, avis, archive="http://127.0.0.1:9/tap") as running:
+    with isolating_platform(
+        folder, avis, name="ttheft", subnet="10.221.0.0/24", archive="http://127.0.0.1:9/tap"
+    ) as running:
         yield running
 
 
