@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,6 +77,8 @@ def make_avi(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def engine_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
+    # left by a run that was killed
+    subprocess.run(["ip", "link", "delete", f"gv-{PLATFORM}"], check=False, capture_output=True)
     with own_engine(tmp_path_factory.mktemp("engine") / "own") as own:
         need_images("avi-light")
         own.load(f"gavip/avi-light:{__version__}")
