@@ -250,8 +250,8 @@ class Containers(Configurable):
     subnet = Unicode(
         "10.213.0.0/20",
         help="Addresses of user code's network (IPv4, CIDR), one per running container; the host has the first, on"
-        " which the gateway listens. Must be free on this machine. `gavip up` sets it by `--subnet`, together with the gateway."
-        " Default: 10.213.0.0/20.",
+        " which the gateway listens. Must be free on this machine. `gavip up` sets it by `--subnet`,"
+        " together with the gateway. Default: 10.213.0.0/20.",
     ).tag(config=True)
     gateway_url = Unicode(
         help="URL of the gateway on the containers' network, the only thing they reach. Default: port 8099 of the"
