@@ -205,7 +205,12 @@ def _bind(source: str, target: str, read_only: bool, settings: ContainerSettings
     inside = PurePosixPath(source)
     if ".." in inside.parts or not inside.is_relative_to(settings.state) or ":" in source:
         raise InvalidInput(f"{source[:200]!r} may not be shown to a container.")
-    if not target.startswith(_TARGETS) or ".." in PurePosixPath(target).parts or ":" in target:
+    place = PurePosixPath(target)
+    if (
+        not any(place.is_relative_to(top) for top in _TARGETS)
+        or ".." in place.parts
+        or ":" in target
+    ):
         raise InvalidInput(f"Nothing may be mounted on {target[:200]!r}.")
     return f"{source}:{target}:{'ro' if read_only else 'rw'}"
 

@@ -19,6 +19,7 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from gavip_api.errors import GavipError
+from gavip_spawner.layout import StateLayout
 
 from .parts import StartFailed, Steps
 from .platform import ENVIRONMENT_VARIABLE, Platform
@@ -41,6 +42,20 @@ def configuration(platform: Platform) -> Config:
     os.environ[ENVIRONMENT_VARIABLE] = str(platform.file)
     loaded: Config = PyFileConfigLoader("services_config.py", str(HERE)).load_config()
     return loaded
+
+
+def check_state(state: Path, backend: str) -> None:
+    """Refuse to show people empty folders: the process back-end does not mount their disks.
+
+    Raises
+    ------
+    StartFailed
+    """
+    if backend == "process" and any(StateLayout(state).disks.glob("*/*.img")):
+        raise StartFailed(
+            f"People's files in {state} are on disks of the docker back-end.\n"
+            "Start it with --backend docker (make run BACKEND=docker), or use another state folder."
+        )
 
 
 def check() -> None:
@@ -94,26 +109,29 @@ class DockerBackend:
             facts = _run(self._host.facts())
         if not facts.live_restore:
             click.secho(_NO_LIVE_RESTORE, fg="yellow")
-        missing = _run(self._host.missing_images(NEEDED))
-        if missing:
-            self._build(missing)
+        self._make_images()
         with steps.step("docker: network and filter"):
             _run(self._host.prepare())
 
-    def _build(self, missing: list[str]) -> None:
+    def _make_images(self) -> None:
+        wanted = {template: self._containers.images.get(template, "") for template in NEEDED}
         ours = [
-            image.split("/", 1)[1].split(":")[0] for image in missing if image.startswith("gavip/")
+            image.split("/", 1)[1].split(":")[0]
+            for image in wanted.values()
+            if image.startswith("gavip/")
         ]
-        if len(ours) < len(missing) or not IMAGES.is_dir():
+        # in a clone: what changed since is built again, which takes no time when nothing did
+        if ours and IMAGES.is_dir():
+            click.echo("  … docker: images (some minutes the first time)")
+            argv = [sys.executable, "-m", "images.build", *ours]
+            built = subprocess.run(argv, check=False, cwd=IMAGES.parent)  # noqa: S603 - our own script
+            if built.returncode:
+                raise StartFailed("The images could not be built (see above).")
+        if missing := _run(self._host.missing_images(NEEDED)):
             raise StartFailed(
                 f"The engine lacks {', '.join(missing)}.\n"
                 "Build or load them first: make images   (or: docker load, docker pull)"
             )
-        click.echo("  … docker: images (some minutes the first time)")
-        argv = [sys.executable, "-m", "images.build", *ours]
-        built = subprocess.run(argv, check=False, cwd=IMAGES.parent)  # noqa: S603 - our own script
-        if built.returncode:
-            raise StartFailed("The images could not be built (see above).")
 
     def stop(self) -> int:
         """Stop everything of the platform that runs; return how many jobs that were.

@@ -35,9 +35,10 @@ c.JupyterHub.allow_named_servers = False
 c.JupyterHub.concurrent_spawn_limit = 20
 c.Spawner.consecutive_failure_limit = 0
 
-# a program of its own, so that a restart of the hub cuts nobody off; one that was restarted gets its routes soon
+# a program of its own, so that a restart of the hub cuts nobody off; the hub tells it its routes again whenever it
+# has asked it who was active, so one that was restarted knows them soon
 c.ConfigurableHTTPProxy.should_start = False
-c.JupyterHub.proxy_check_interval = 5
+c.JupyterHub.last_activity_interval = 10
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{platform.proxy_api_port}"
 c.ConfigurableHTTPProxy.auth_token = platform.proxy_token
 
@@ -82,6 +83,7 @@ c.GavipServer.ledger_token = platform.spawner_token
 if platform.contained:
     c.Containers.subnet = platform.subnet
     c.UserDisks.enabled = True
+    c.UserDisks.require_shared = platform.in_container
     c.UserDisks.state_dir = platform.state
     c.Containers.gateway_url = platform.gateway_url
     c.Spawner.hub_connect_url = platform.gateway_url

@@ -115,6 +115,11 @@ class Platform:
         return self.backend != "process"
 
     @property
+    def in_container(self) -> bool:
+        """Whether the platform's own programs run in a container of Docker's."""
+        return Path("/.dockerenv").exists()
+
+    @property
     def scheme(self) -> str:
         """Scheme of every public address."""
         return "https" if self.tls_cert else "http"

@@ -33,6 +33,7 @@ if platform.contained:
     c.Containers.state_dir = platform.state
     c.Containers.subnet = platform.subnet
     c.UserDisks.enabled = True
+    c.UserDisks.require_shared = platform.in_container
     c.UserDisks.state_dir = platform.state
     c.Containers.gateway_url = platform.gateway_url
     c.GatewayApp.hub_url = platform.hub_api.removesuffix("/hub/api")

@@ -75,6 +75,8 @@ def _until(ready: Callable[[], bool], parts: list[Part], what: str, limit: float
 @contextlib.contextmanager
 def _only_one(platform: Platform) -> Iterator[None]:
     platform.layout.run.mkdir(parents=True, exist_ok=True)
+    # databases, logs and people's files: nobody else of this machine looks in. The engine does, as root
+    platform.layout.root.chmod(0o700)
     with (platform.layout.run / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -234,6 +236,7 @@ def up(
         click.echo(f"Made a self-signed certificate for {domain}: {tls_cert.resolve()}")
     if backend == "docker":
         docker_backend.check()
+    docker_backend.check_state(state.resolve(), backend)
     folder = examples.resolve()
     platform = Platform.load(
         state.resolve(),
@@ -295,7 +298,8 @@ def _serve(platform: Platform, new_passwords: bool, leave_running: bool) -> None
             start(text, program(platform))
         with steps.step("public address"):
             # the proxy knows the way only when the hub has told it
-            url = f"{platform.scheme}://127.0.0.1:{platform.port}/hub/health"
+            at = "127.0.0.1" if platform.listen in {"", "0.0.0.0"} else platform.listen  # noqa: S104
+            url = f"{platform.scheme}://{at}:{platform.port}/hub/health"
             _until(lambda: _answers(url, platform.host), parts, "hub", 60)
         # at the very end: passwords made earlier would be lost when a later step fails
         accounts = Accounts(platform.accounts_file)

@@ -127,3 +127,39 @@ def test_the_operators_file_has_the_last_word(
         config = loader.load_config()
         assert config.PortalApp.instance_cpu == 2.5
         assert config.GavipServer.notebook_memory == "3G"
+
+
+def test_disks_of_the_docker_backend_are_not_hidden(tmp_path: Path) -> None:
+    (tmp_path / "disks" / "alice").mkdir(parents=True)
+    (tmp_path / "disks" / "alice" / "userspace.img").touch()
+    result = CliRunner().invoke(up, ["--state", str(tmp_path), "--port", "1"])
+    assert result.exit_code == 1
+    assert "--backend docker" in result.output
+
+
+@pytest.mark.parametrize(
+    ("listen", "port", "tls", "origin"),
+    [
+        pytest.param("127.0.0.1", 8000, "", "http://portal.x.test:8000", id="plain"),
+        pytest.param("0.0.0.0", 443, "c.pem", "https://portal.x.test", id="tls, its own port"),
+        pytest.param("0.0.0.0", 8443, "c.pem", "https://portal.x.test:8443", id="tls, another"),
+    ],
+)
+def test_public_addresses(tmp_path: Path, listen: str, port: int, tls: str, origin: str) -> None:
+    platform = Platform.load(tmp_path, host="x.test", listen=listen, port=port, tls_cert=tls)
+    assert platform.portal_origin == origin
+
+
+@pytest.mark.parametrize(
+    ("backend", "url", "seen"),
+    [
+        ("process", "http://127.0.0.1:9/tap", "http://127.0.0.1:9/tap"),
+        ("docker", "http://127.0.0.1:9/tap", "http://10.213.0.1:8099/tap"),
+        ("docker", "https://gea.esac.esa.int/tap-server/tap", "https://gea.esac.esa.int/tap-server/tap"),
+    ],
+)  # fmt: skip
+def test_code_reaches_parts_through_the_gateway(
+    tmp_path: Path, backend: str, url: str, seen: str
+) -> None:
+    platform = Platform.load(tmp_path, backend=backend, gateway_port=8099)
+    assert platform.seen_by_code(url) == seen
