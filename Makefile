@@ -21,6 +21,7 @@ help:  ## say what there is
 
 run:  ## set up and start the whole platform (BACKEND=docker, PORT=8001, ARGS="--archive URL")
 	$(setup) --extra $(EXTRA)
+	@$(if $(filter docker,$(BACKEND)),$(VENV)/python -m images.build avi-python avi-lab,true)
 	@exec $(VENV)/gavip up --backend $(BACKEND) --port $(PORT) $(ARGS)
 
 test:  ## set up and run the tests (ARGS="-k name")

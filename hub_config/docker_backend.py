@@ -114,24 +114,20 @@ class DockerBackend:
             _run(self._host.prepare())
 
     def _make_images(self) -> None:
-        wanted = {template: self._containers.images.get(template, "") for template in NEEDED}
-        ours = [
-            image.split("/", 1)[1].split(":")[0]
-            for image in wanted.values()
-            if image.startswith("gavip/")
-        ]
-        # in a clone: what changed since is built again, which takes no time when nothing did
-        if ours and IMAGES.is_dir():
-            click.echo("  … docker: images (some minutes the first time)")
-            argv = [sys.executable, "-m", "images.build", *ours]
-            built = subprocess.run(argv, check=False, cwd=IMAGES.parent)  # noqa: S603 - our own script
-            if built.returncode:
-                raise StartFailed("The images could not be built (see above).")
-        if missing := _run(self._host.missing_images(NEEDED)):
+        missing = _run(self._host.missing_images(NEEDED))
+        if not missing:
+            return
+        ours = [i.split("/", 1)[1].split(":")[0] for i in missing if i.startswith("gavip/")]
+        if len(ours) < len(missing) or not IMAGES.is_dir():
             raise StartFailed(
                 f"The engine lacks {', '.join(missing)}.\n"
                 "Build or load them first: make images   (or: docker load, docker pull)"
             )
+        click.echo("  … docker: images (some minutes the first time)")
+        argv = [sys.executable, "-m", "images.build", *ours]
+        built = subprocess.run(argv, check=False, cwd=IMAGES.parent)  # noqa: S603 - our own script
+        if built.returncode:
+            raise StartFailed("The images could not be built (see above).")
 
     def stop(self) -> int:
         """Stop everything of the platform that runs; return how many jobs that were.
