@@ -116,8 +116,8 @@ class Platform:
 
     @property
     def in_container(self) -> bool:
-        """Whether the platform's own programs run in a container of Docker's."""
-        return Path("/.dockerenv").exists()
+        """Whether the platform's own programs run in a container, as ``compose.yaml`` says."""
+        return os.environ.get("GAVIP_IN_CONTAINER") == "1"
 
     @property
     def scheme(self) -> str:
