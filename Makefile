@@ -29,9 +29,9 @@ test:  ## set up and run the tests (ARGS="-k name")
 	@cd extensions && PATH="$(CURDIR)/$(VENV):$$PATH" npm test --silent
 	@$(VENV)/python -m pytest $(ARGS)
 
-soak:  ## kill the job queue at random for minutes (the long form of tests/faults)
+soak:  ## kill the platform's parts at random for minutes (the long forms of fault tests)
 	$(setup) --extra test
-	@GAVIP_SOAK=1 $(VENV)/python -m pytest -q tests/faults $(ARGS)
+	@GAVIP_SOAK=1 $(VENV)/python -m pytest -q tests/faults tests/docker/test_restarts.py $(ARGS)
 
 lint:  ## ruff, mypy, prettier, tsc
 	$(setup) --extra dev

@@ -1,6 +1,6 @@
 """Every part of the platform, and the engine itself, is killed again and again while people work.
 
-The engine is the test's own. ``GAVIP_SOAK=1`` kills each part 20 times, otherwise a few times.
+The engine is the test's own. ``GAVIP_SOAK=1`` (``make soak``) kills each part 20 times, otherwise a few times.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from tests.support.running import RunningPlatform
 PLATFORM = "trest"
 KILLS = 20 if os.environ.get("GAVIP_SOAK") else 3
 RECOVERED_WITHIN = 60
+# each part is killed once in 10 s at most
+pytestmark = pytest.mark.timeout(300 + KILLS * 90)
 
 PARTS = {
     "hub": ("-m", "hub_config.hub"),
