@@ -249,7 +249,7 @@ class Jobs:
 
     async def take_turn(self, who: Principal, query: str, title: str) -> Reservation:
         """Reserve one query of the archive for the principal, for a minute or a minute longer."""
-        shown = title or (f"{who.avi}: a query of the archive" if who.avi else "")
+        shown = title or (f"{who.avi}: a query of the archive" if who.avi else "A query of the archive")
         return await self._queue.take_turn(
             check_id(query), ArchiveQueryRequest(owner=who.owner, title=shown[:200])
         )
