@@ -100,6 +100,7 @@ def notebook():
         argv=("/opt/gavip/bin/python", "-m", "jupyterhub.singleuser"),
         hub_environment=HUB,
         archive_url="http://10.213.0.1:8099/tap",
+        api_url="http://10.213.0.1:8099/services/portal/api/v1",
         server="alice/",
         placement=InContainer(),
         platform={},
