@@ -60,7 +60,8 @@ def service(ctx: Context | None = None) -> Service:
             raise Conflict(
                 "A job cannot submit jobs.", hint="Submit them from the AVI's interface instead."
             )
-        if ctx.api is not None:
+        # in JupyterLab there is a platform too, but an author tries out what is not published yet
+        if ctx.api is not None and ctx.mode is Mode.INTERFACE:
             from .portal import Portal
 
             _services[id(ctx)] = Portal.of(ctx)

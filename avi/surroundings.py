@@ -67,7 +67,7 @@ class Context:
 
     @property
     def api(self) -> tuple[str, str] | None:
-        """URL and token of the portal's API, or None when there is no platform."""
+        """URL and token of the portal's API, for an instance or for a person's JupyterLab; None without a platform."""
         url, token = self.environ.get(env.API_URL), self.environ.get(env.API_TOKEN)
         return (url.rstrip("/"), token) if url and token else None
 

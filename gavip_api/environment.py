@@ -36,10 +36,10 @@ ARCHIVE_QUERIES = "GAVIP_ARCHIVE_QUERIES"
 """Pipeline mode: how many queries of the archive the job may have running at once, as the ledger granted."""
 
 API_URL = "GAVIP_API_URL"
-"""Base URL of the portal's ``/api/v1`` as seen from the instance."""
+"""Base URL of the portal's ``/api/v1`` as seen from the code; set in interface mode and in JupyterLab."""
 
 API_TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 - the name of a variable, not a secret
-"""Interface mode: the instance's own hub token, limited by scope."""
+"""Interface mode and JupyterLab: the server's own hub token, limited by scope."""
 
 USER = "GAVIP_USER"
 """JSON of :class:`gavip_api.models.UserProfile`: for whom the code runs."""

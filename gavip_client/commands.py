@@ -105,10 +105,13 @@ def _command(
         elif p["in"] == "query":
             schema = p.get("schema", {})
             many = schema.get("type") == "array"
+            switch = schema.get("type") == "boolean" and schema.get("default") is False
             parameters.append(
                 click.Option(
                     [_flag(p["name"]), key],
                     type=_type(schema.get("items", {}) if many else schema),
+                    is_flag=switch,
+                    default=None,
                     multiple=many,
                     required=p.get("required", False),
                     help=p.get("description", ""),
@@ -128,12 +131,15 @@ def _command(
                     help=schema.get("description", ""),
                 )
             )
-    media = {m for r in op.get("responses", {}).values() for m in r.get("content", {})}
+    answers = op.get("responses", {})
+    media = {
+        m for status in answers if status[0] == "2" for m in answers[status].get("content", {})
+    }
     parameters.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."))
     return click.Command(
         command_path(method, path)[1],
         callback=_callback(
-            method, path, places, "text/event-stream" in media and "application/json" not in media
+            method, path, places, "text/event-stream" in media, media == {"text/event-stream"}
         ),
         params=parameters,
         help=op.get("description") or op.get("summary", ""),
@@ -142,7 +148,11 @@ def _command(
 
 
 def _callback(
-    method: str, path: str, places: Mapping[str, tuple[str, str]], streams: bool
+    method: str,
+    path: str,
+    places: Mapping[str, tuple[str, str]],
+    may_stream: bool,
+    always_streams: bool,
 ) -> Callable[..., None]:
     def run(as_json: bool, **values: Any) -> None:
         query: dict[str, Any] = {}
@@ -156,9 +166,13 @@ def _callback(
             elif value is not None and value != ():
                 (query if place == "query" else body)[name] = value
         session: Session = click.get_current_context().obj
-        if streams:
-            for data in session.stream(target, query=query):
-                click.echo(data)
+        if always_streams or (may_stream and query.get("follow")):
+            for event in session.stream(target, query=query):
+                # pieces of a log are for reading as they are; whoever wants events asks for JSON
+                if event.event == "log" and not as_json:
+                    click.echo(json.loads(event.data)["text"], nl=False)
+                else:
+                    click.echo(event.data)
             return
         has_body = any(place == "body" for place, _ in places.values())
         answer = session.request(

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from httpx_sse import EventSource, ServerSentEvent
 
 from gavip_api.errors import GavipError, Unavailable
 
@@ -66,8 +67,8 @@ class Session:
         self._check(answer)
         return answer
 
-    def stream(self, path: str, *, query: dict[str, Any]) -> Iterator[str]:
-        """Yield the data of server-sent events as they come (HTML standard, section 9.2)."""
+    def stream(self, path: str, *, query: dict[str, Any]) -> Iterator[ServerSentEvent]:
+        """Yield server-sent events as they come (HTML standard, section 9.2)."""
         try:
             with self._client.stream(
                 "GET", path, params=query, headers={"Accept": "text/event-stream"}, timeout=None
@@ -75,9 +76,9 @@ class Session:
                 if answer.is_error:
                     answer.read()
                     self._check(answer)
-                for line in answer.iter_lines():
-                    if line.startswith("data:"):
-                        yield line[5:].strip()
+                for event in EventSource(answer).iter_sse():
+                    if event.data:
+                        yield event
         except httpx.TransportError as e:
             raise self._down(e) from None
 

@@ -42,7 +42,8 @@ class GavipServer(Spawner):
         help="""Base URL of the TAP service that AVIs are told to use. Default: empty, no archive."""
     ).tag(config=True)
     portal_api_url = Unicode(
-        help="""Base URL of the portal's ``/api/v1`` as reached from an instance. No default: must be set."""
+        help="""Base URL of the portal's ``/api/v1`` as reached from an instance or a JupyterLab. No default: must be
+        set."""
     ).tag(config=True)
     frame_ancestors = Unicode(
         "'self'",
@@ -286,6 +287,7 @@ class GavipServer(Spawner):
             argv=tuple(self.cmd + self.get_args()),
             hub_environment=environment,
             archive_url=self.archive_url,
+            api_url=self.portal_api_url,
             server=self.reservation_id,
             placement=self.placement,
         )

@@ -305,13 +305,15 @@ def notebook_spec(
     argv: tuple[str, ...],
     hub_environment: Mapping[str, str],
     archive_url: str,
+    api_url: str,
     server: str = "",
     placement: Placement | None = None,
     platform: Mapping[str, str] | None = None,
 ) -> LaunchSpec:
     """Return the spec of a user's own JupyterLab: all of the user-space, HOME elsewhere.
 
-    In a container it starts although both are full, so that its user can clean up.
+    In a container it starts although both are full, so that its user can clean up. Archive queries of its
+    notebooks are counted in the ledger: with `api_url` and the server's token they take turns like an application's.
     """
     placement = placement or OnHost()
     userspace = placement.of(layout.userspace(user), inside.USER_SPACE)
@@ -325,6 +327,7 @@ def notebook_spec(
             "IPYTHONDIR": f"{home}/.ipython",
             env.USER_SPACE: userspace,
             env.ARCHIVE_URL: archive_url,
+            env.API_URL: api_url,
         }
         | (_LAB_SCRATCH if placement.contained else {})
     )

@@ -4,7 +4,8 @@ Invariants: the event loop never waits for a database; a write transaction takes
 begins, so that writes are serial whoever sends them (on SQLite its own: a deferred transaction that
 upgrades fails at once with "database is locked", whatever the time-out, see
 sqlite.org/isolation.html; on PostgreSQL an advisory lock); a reader sees one state throughout
-(PostgreSQL: REPEATABLE READ); nobody waits for a lock longer than :data:`BUSY_SECONDS`; what was
+(PostgreSQL: REPEATABLE READ); nobody waits for a lock longer than :data:`BUSY_SECONDS`, the wait behind
+other writers of this process included; what was
 committed survives a power cut (``synchronous=FULL``).
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -34,6 +36,7 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 10
 _WRITES = "gavip_writes"
+_PATIENCE = "gavip_patience"
 _WRITE_LOCK = 0x67617669
 """Key of the advisory lock that a write transaction on PostgreSQL holds; locks are per database."""
 
@@ -99,6 +102,7 @@ def _make_postgresql(url: URL) -> Engine:
 
 def _begin_postgresql(connection: Connection) -> None:
     if connection.get_execution_options().get(_WRITES, True):
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_patience(connection)}")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
 
 
@@ -115,7 +119,15 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(_WRITES, True)
+    if writes:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_patience(connection)}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _patience(connection: Connection) -> int:
+    """Return the milliseconds that a transaction may still wait for its lock, at least one (0 is for ever)."""
+    seconds = connection.get_execution_options().get(_PATIENCE, BUSY_SECONDS)
+    return max(1, int(seconds * 1000))
 
 
 def upgrade(engine: Engine, migrations: Path, revision: str = "head") -> None:
@@ -234,9 +246,14 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
+        deadline = time.monotonic() + BUSY_SECONDS
+
         def work() -> T:
+            # behind writers that all wait for a lock, each would add its own wait to that of the next
+            patience = {_PATIENCE: deadline - time.monotonic()}
             try:
                 with Session(engine, expire_on_commit=False) as session, session.begin():
+                    session.connection(execution_options=patience)
                     return function(session, *args, **kwargs)
             except OperationalError as e:
                 # the driver's words may hold statements and values: they go to the log as the cause

@@ -38,7 +38,7 @@ class Operation:
     response: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     status: int = 200
-    media: str = "application/json"
+    media: tuple[str, ...] = ("application/json",)
     description: str = ""
     errors: tuple[int, ...] = ()
     tags: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ def operation(
     response: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
     status: int = 200,
-    media: str = "application/json",
+    media: str | tuple[str, ...] = "application/json",
     errors: tuple[int, ...] = (),
     tags: tuple[str, ...] = (),
     security: str = "token",
@@ -71,8 +71,8 @@ def operation(
         Body, answer and query parameters.
     status : int
         Status of success.
-    media : str
-        Media type of the answer.
+    media : str or tuple of str
+        Media types that the answer may have.
     errors : tuple of int
         Statuses of failure beyond 401, 403, 422 and 500, which are implied.
     tags : tuple of str
@@ -83,8 +83,19 @@ def operation(
 
     def decorate(method: _Method) -> _Method:
         doc = " ".join((method.__doc__ or "").split())
+        media_types = (media,) if isinstance(media, str) else media
         described = Operation(
-            summary, scopes, request, response, query, status, media, doc, errors, tags, security
+            summary,
+            scopes,
+            request,
+            response,
+            query,
+            status,
+            media_types,
+            doc,
+            errors,
+            tags,
+            security,
         )
 
         @functools.wraps(method)
@@ -202,9 +213,11 @@ def _describe(
 ) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Success"}
     if op.response is not None:
-        success["content"] = {op.media: {"schema": refs[(op.response, "serialization")]}}
+        success["content"] = {
+            media: {"schema": refs[(op.response, "serialization")]} for media in op.media
+        }
     elif op.status != 204:
-        success["content"] = {op.media: {"schema": {"type": "string"}}}
+        success["content"] = {media: {"schema": {"type": "string"}} for media in op.media}
     described: dict[str, Any] = {
         "summary": op.summary,
         "operationId": method + "".join(p.title() for p in re.findall(r"\w+", path)),

@@ -1,9 +1,9 @@
 """Turns at the platform's archive: no query runs that the ledger did not grant.
 
-A job's share was reserved with the job, so its queries take turns among themselves; an application reserves each
-query in the platform's ledger, renews that while it runs, and lets go. Invariants: other archives, and code that does
-not run on a platform, are not counted; a turn ends whatever happens to the query, and when this process dies its lease
-runs out.
+A job's share was reserved with the job, so its queries take turns among themselves; an application, and a person's
+own notebook in JupyterLab, reserves each query in the platform's ledger, renews that while it runs, and lets go.
+Invariants: other archives, and code that does not run on a platform, are not counted; a turn ends whatever happens to
+the query, and when this process dies its lease runs out.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ class LogQuery(Model):
     """From where to read a log."""
 
     offset: int = Field(default=0, ge=0, description="bytes")
+    follow: bool = Field(default=False, description="go on until the job has ended")
 
 
 class JobsHandler(PortalApiHandler):
@@ -101,13 +102,25 @@ class JobLogHandler(PortalApiHandler):
     @operation(
         "Read a job's log",
         query=LogQuery,
-        media="text/plain",
-        errors=(404, 503),
+        media=("text/plain", "text/event-stream"),
+        errors=(400, 404, 503),
         tags=("jobs",),
     )
     async def get(self, job: str) -> None:
-        """Return the log from a byte offset; ``X-Log-Size`` is its size in bytes."""
+        """Return the newest attempt's log from a byte offset; ``X-Log-Size`` is its size in bytes.
+
+        With `follow`, stream events `log` with the data `{"attempt", "offset", "text"}`, also after
+        ``Last-Event-ID``; a new attempt begins again at offset 0.
+        """
         query = self.query(LogQuery)
+        if query.follow:
+            after = last_event_id(self)
+            events = await self.services.jobs.follow_log(
+                await self.principal(), job, query.offset, after
+            )
+            async with self.event_stream() as stream:
+                await stream.pump(events)
+            return
         text, size = await self.services.jobs.log(await self.principal(), job, query.offset)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         if size.isdigit():

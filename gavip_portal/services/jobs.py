@@ -218,6 +218,17 @@ class Jobs:
         """Return a job's log from a byte offset, and its size as jobqueue says."""
         return await self._queue.log((await self.show(who, job_id)).id, offset)
 
+    async def follow_log(
+        self, who: Principal, job_id: str, offset: int, last_id: int
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """Return the stream of a job's log from a byte offset or after `last_id`, after the ownership check."""
+        job = await self.show(who, job_id)
+        return self._queue.events(
+            f"/jobs/{job.id}/log",
+            params={"follow": "true", "offset": offset},
+            last_id=str(last_id) if last_id else None,
+        )
+
     async def events(
         self, who: Principal, job_id: str, last_id: int
     ) -> AsyncGenerator[ServerEvent, None]:
@@ -249,7 +260,9 @@ class Jobs:
 
     async def take_turn(self, who: Principal, query: str, title: str) -> Reservation:
         """Reserve one query of the archive for the principal, for a minute or a minute longer."""
-        shown = title or (f"{who.avi}: a query of the archive" if who.avi else "")
+        shown = title or (
+            f"{who.avi}: a query of the archive" if who.avi else "A query of the archive"
+        )
         return await self._queue.take_turn(
             check_id(query), ArchiveQueryRequest(owner=who.owner, title=shown[:200])
         )

@@ -135,7 +135,7 @@ class LogHandler(JobQueueHandler):
         "Read a job's output",
         scopes=ACT_FOR,
         query=LogQuery,
-        media="text/plain",
+        media=("text/plain", "text/event-stream"),
         errors=(400, 404, 422),
     )
     async def get(self, job: str) -> None:

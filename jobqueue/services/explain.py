@@ -6,6 +6,8 @@ be given, why.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from sqlalchemy.orm import Session
@@ -49,12 +51,16 @@ class Explainer:
         # an answer to a submission comes before the job is in the list, and must not wait for a forecast
         new = len(candidates) == 1 and candidates[0].id not in self._waitlist
         forecast = None if new else self._forecaster.get(session, room)
-        holders: dict[str, tuple[Reservation, ...]] = {}
+
+        @functools.cache
+        def holders(owner: str) -> tuple[Reservation, ...]:
+            return tuple(self._ledger.holders(session, owner))
+
         found = {}
         for row, candidate, place in zip(rows, candidates, places, strict=True):
-            if candidate.owner not in holders:
-                holders[candidate.owner] = tuple(self._ledger.holders(session, candidate.owner))
-            reason = self._reason(candidate, place, room, holders[candidate.owner])
+            # who holds what is read only when it must be told
+            held = functools.partial(holders, candidate.owner)
+            reason = self._reason(candidate, place, room, held)
             start, basis = self._estimate(row, candidate, place, forecast)
             found[row.id] = (
                 place,
@@ -67,15 +73,15 @@ class Explainer:
         candidate: Candidate,
         place: int,
         room: QuickRoom,
-        held: tuple[Reservation, ...],
+        held: Callable[[], tuple[Reservation, ...]],
     ) -> Waiting:
-        refusal = self._ledger.refusal(candidate.owner, candidate.amount, room, lambda: held)
+        refusal = self._ledger.refusal(candidate.owner, candidate.amount, room, held)
         if refusal is not None:
             return Waiting(
                 kind=refusal.kind,
                 reason=refusal.reason,
                 hint=refusal.hint,
-                holders=held if refusal.own else (),
+                holders=held() if refusal.own else (),
             )
         if place > 1:
             ahead = place - 1

@@ -215,11 +215,13 @@ class Ledger:
         left = room.in_pool(owner)
         if not amount.fits(left):
             limit = room.limit(owner)
-            held = _lacking(amount, left, limit, f"this needs {amount}")
+            # archive queries are named where they are what lacks, and only there
+            archive = amount._replace(archive=0).fits(left)
+            held = _lacking(amount, left, limit)
             return Refusal(
                 kind=_kind(amount, left, WaitingKind.POOL),
                 own=True,
-                reason=f"You hold {held}. You hold: {_names(holders())}.",
+                reason=f"You hold {held}. You hold: {_names(holders(), archive)}.",
                 hint="Stop one of these, or wait until it ends.",
             )
         free = room.in_machine()
@@ -427,8 +429,12 @@ class _Room(Protocol):
     def in_machine(self) -> Amount: ...
 
 
-def _names(held: Sequence[Reservation]) -> str:
-    shown = [f"{h.title or h.kind} ({Amount.of(h.amount)})" for h in held[:_SHOWN_HOLDERS]]
+def _names(held: Sequence[Reservation], archive: bool) -> str:
+    amounts = [Amount.of(h.amount) for h in held]
+    if not archive:
+        amounts = [amount._replace(archive=0) for amount in amounts]
+    each = list(zip(held, amounts, strict=True))[:_SHOWN_HOLDERS]
+    shown = [f"{h.title or h.kind} ({amount})" for h, amount in each]
     more = " and more" if len(held) > _SHOWN_HOLDERS else ""
     return (", ".join(shown) or "nothing") + more
 
@@ -461,10 +467,11 @@ def _kind(amount: Amount, room: Amount, otherwise: WaitingKind) -> WaitingKind:
     return WaitingKind.ARCHIVE if amount._replace(archive=0).fits(room) else otherwise
 
 
-def _lacking(amount: Amount, left: Amount, limit: Amount, needs: str) -> str:
+def _lacking(amount: Amount, left: Amount, limit: Amount) -> str:
     held = limit - left
     if not amount._replace(archive=0, slots=0).fits(left):
-        return f"{held._replace(archive=0)} of the {limit._replace(archive=0)} that a user may hold, and {needs}"
+        held, limit, amount = (a._replace(archive=0) for a in (held, limit, amount))
+        return f"{held} of the {limit} that a user may hold, and this needs {amount}"
     if amount.slots > left.slots:
         return f"{held.slots} of the {limit.slots} things that a user may run at once"
     return (

@@ -185,10 +185,7 @@ class Reconciler:
     # -- what starts and runs --
 
     async def _look_after_active(self) -> None:
-        def read(session: Session) -> list[tuple[str, int, bool]]:
-            return [(j.id, j.attempt, j.cancel_requested) for j in jobs.active(session)]
-
-        for job_id, attempt, cancelled in await self._database.read(read):
+        for job_id, attempt, cancelled in await self._database.read(jobs.watched):
             self._drive(job_id)
             if cancelled:
                 self._stop(job_id, attempt)

@@ -124,6 +124,13 @@ def active(session: Session) -> list[JobRow]:
     return list(session.scalars(select(JobRow).where(JobRow.state.in_(ACTIVE)).order_by(JobRow.id)))
 
 
+def watched(session: Session) -> list[tuple[str, int, bool]]:
+    """Return id, attempt and wish to cancel of the same jobs: every wake-up needs these, and no more of them."""
+    query = select(JobRow.id, JobRow.attempt, JobRow.cancel_requested)
+    rows = session.execute(query.where(JobRow.state.in_(ACTIVE)).order_by(JobRow.id))
+    return [(job_id, attempt, cancel) for job_id, attempt, cancel in rows]
+
+
 def queued(session: Session) -> Iterator[Any]:
     """Yield of each queued job, in order of submission, what schedulers need to know."""
     query = (

@@ -208,9 +208,17 @@ class Cancel(Base):
 
 
 class Log(Base):
-    def get(self, job_id: str) -> None:
+    async def get(self, job_id: str) -> None:
         self.one(job_id)
         data = self.queue.logs[job_id].encode()
+        if self.get_argument("follow", "") == "true":
+            start = int(self.request.headers.get("Last-Event-ID") or self.get_argument("offset"))
+            self.set_header("Content-Type", "text/event-stream")
+            for at in range(start, len(data), 8):
+                piece = {"attempt": 1, "offset": at, "text": data[at : at + 8].decode()}
+                self.write(f"id: {at + 8}\nevent: log\ndata: {json.dumps(piece)}\n\n")
+                await self.flush()
+            return
         self.set_header("Content-Type", "text/plain")
         self.set_header("X-Log-Size", str(len(data)))
         self.finish(data[int(self.get_argument("offset", "0")) :])

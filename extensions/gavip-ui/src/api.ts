@@ -82,13 +82,6 @@ export class ApiClient {
     return this.request("DELETE", `schedules/${encodeURIComponent(id)}`);
   }
 
-  /** The log from a byte offset, and where to go on. */
-  async log(id: string, offset: number): Promise<{ text: string; next: number }> {
-    const response = await this.send("GET", `jobs/${encodeURIComponent(id)}/log?offset=${offset}`);
-    const bytes = await response.arrayBuffer();
-    return { text: new TextDecoder().decode(bytes), next: offset + bytes.byteLength };
-  }
-
   permissions(avi: string, release?: string): Promise<AviPermissions> {
     const search = release === undefined ? "" : `?${new URLSearchParams({ release })}`;
     return this.request("GET", `${aviPath(avi)}/permissions${search}`);

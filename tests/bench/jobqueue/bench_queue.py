@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import signal
 import socket
 import sqlite3
@@ -319,9 +320,10 @@ def main(jobs: int, users: int, calls: int, idle: float) -> None:
     limit = jobs // users * 2 + calls
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        database = folder / "run" / "jobqueue.db"
+        database, filled = folder / "run" / "jobqueue.db", folder / "filled.db"
         database.parent.mkdir()
-        fill(database, jobs, users)
+        fill(filled, jobs, users)
+        shutil.copy(filled, database)
         service = Service(folder, limit)
         try:
             c = service.client
@@ -365,7 +367,7 @@ def main(jobs: int, users: int, calls: int, idle: float) -> None:
             service.close()
         for scheduler in ("fifo", "shortest-first", "backfill", "fair-share"):
             copy = folder / f"{scheduler}.db"
-            fill(copy, jobs, users)
+            shutil.copy(filled, copy)
             choose, grant = decisions(copy, scheduler, calls)
             copy.unlink()
             rows.append((f"decision, {scheduler}", choose, "ms", 1))

@@ -223,6 +223,7 @@ def lab(disks: UserDisks, hub: str, tmp_path: Path) -> Iterator[httpx.Client]:
             "JUPYTERHUB_OAUTH_CALLBACK_URL": "/user/alice/oauth_callback",
         },
         archive_url="",
+        api_url="",
         placement=InContainer(),
         platform={},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from openapi_spec_validator import validate
 
 from gavip_portal.app import make_api
 from gavip_web.openapi import undocumented
+from gavip_web.sse import ServerEvent, read_events
 from tests.support.portal_platform import Platform, fill, png
 
 pytestmark = pytest.mark.integration
@@ -169,7 +171,7 @@ async def test_bad_submissions(
 async def test_jobs_of_others_do_not_exist(platform: Platform, grace: httpx.AsyncClient) -> None:
     ids = fill(platform)
     unknown = (await grace.get("jobs/01a1ffde-2afc-77f1-a138-9e9dabee10e3")).json()
-    for path in ("", "/events", "/log"):
+    for path in ("", "/events", "/log", "/log?follow=true"):
         answer = await grace.get(f"jobs/{ids['running']}{path}")
         assert answer.status_code == 404
         assert {k: v for k, v in answer.json().items() if k != "request"} == {
@@ -187,6 +189,23 @@ async def test_log_and_events_are_forwarded(platform: Platform, ada: httpx.Async
     events = await ada.get(f"jobs/{ids['succeeded']}/events")
     assert "id: 1\n" in events.text
     assert '"state": "succeeded"' in events.text
+
+
+async def test_a_log_is_followed_and_resumed(platform: Platform, ada: httpx.AsyncClient) -> None:
+    job = fill(platform)["succeeded"]
+
+    async def follow(last_id: str | None = None) -> list[ServerEvent]:
+        url = str(ada.base_url.join(f"jobs/{job}/log"))
+        return [e async for e in read_events(ada, url, params={"follow": "true"}, last_id=last_id)]
+
+    events = await follow()
+    assert {event.event for event in events} == {"log"}
+    assert "".join(json.loads(e.data)["text"] for e in events) == platform.queue.logs[job]
+    assert await follow(events[0].id) == events[1:]
+    bad = await ada.get(
+        f"jobs/{job}/log", params={"follow": "true"}, headers={"Last-Event-ID": "x"}
+    )
+    assert bad.status_code == 400
 
 
 async def test_queue_that_is_down_is_said(platform: Platform, ada: httpx.AsyncClient) -> None:

@@ -173,13 +173,20 @@ async def test_turns_at_the_archive_belong_to_who_takes_them(platform) -> None:
         assert (await ada.put(TURN + "2", json={})).json()["state"] == "granted"
 
 
-async def test_queries_of_an_application_wait_for_their_turn(platform) -> None:
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(Mode.INTERFACE, id="application"),
+        pytest.param(Mode.STANDALONE, id="JupyterLab"),
+    ],
+)
+async def test_queries_wait_for_their_turn(platform, mode: Mode) -> None:
     environ = {
         env.ARCHIVE_URL: "http://archive/tap/",
         env.API_URL: platform.url + "api/v1",
         env.API_TOKEN: "person-ada",
     }
-    ctx = Context(Mode.INTERFACE, None, environ)
+    ctx = Context(mode, None, environ)
     told: list[str] = []
     first, waits = threading.Event(), threading.Event()
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import avi
-from avi import surroundings
+from avi import pipelines, surroundings
 from avi.errors import InvalidInput, NotFound, UnknownParameter
 from gavip_api import environment as env
 from gavip_api.enums import Mode
@@ -41,6 +41,20 @@ def test_archive_of_the_platform_wins_over_esa(tmp_path):
     assert (
         surroundings.read({env.ARCHIVE_URL: "http://x/tap"}, tmp_path).archive_url == "http://x/tap"
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        pytest.param("interface", "Portal", id="application"),
+        pytest.param("", "LocalJobs", id="author's JupyterLab on a platform"),
+    ],
+)
+def test_where_jobs_of_this_code_run(release, mode, kind):
+    environ = {env.API_URL: "http://portal/api/v1", env.API_TOKEN: "t", env.MODE: mode}
+    ctx = surroundings.read(environ, release)
+    assert ctx.api == ("http://portal/api/v1", "t")
+    assert type(pipelines.service(ctx)).__name__ == kind
 
 
 def test_defaults_are_the_values_in_standalone_mode(release):

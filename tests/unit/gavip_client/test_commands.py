@@ -80,6 +80,12 @@ class Platform(BaseHTTPRequestHandler):
                 }
             )
             status, data = self.answer
+        if isinstance(data, bytes):
+            self.send_response(status)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(data)
+            return
         sent = json.dumps(data).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -142,6 +148,29 @@ def test_a_path_parameter_stays_one_segment(url: str) -> None:
     Platform.answer = (200, {})
     gavip(url, "jobs", "show", "../users/me")
     assert Platform.asked[0]["path"] == "/services/portal/api/v1/jobs/..%2Fusers%2Fme"
+
+
+PIECES = [
+    {"attempt": 1, "offset": 0, "text": "one\nt"},
+    {"attempt": 1, "offset": 5, "text": "wo\n"},
+]
+LOG = ": \n\n" + "".join(
+    f"id: {n}\nevent: log\ndata: {json.dumps(p)}\n\n" for n, p in enumerate(PIECES)
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "printed"),
+    [
+        pytest.param([], "one\ntwo\n", id="for reading"),
+        pytest.param(["--json"], "".join(f"{json.dumps(p)}\n" for p in PIECES), id="JSON"),
+    ],
+)
+def test_a_log_is_followed(url: str, options: list[str], printed: str) -> None:
+    Platform.answer = (200, LOG.encode())
+    result = gavip(url, "jobs", "log", "j1", "--follow", *options)
+    assert (result.exit_code, result.output) == (0, printed)
+    assert Platform.asked[0]["path"] == "/services/portal/api/v1/jobs/j1/log?follow=true"
 
 
 def test_a_missing_option_is_clicks_own_message(url: str) -> None:

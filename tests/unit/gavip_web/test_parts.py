@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import threading
+import time
 
 import httpx
 import pytest
@@ -100,6 +101,22 @@ async def test_writers_of_two_processes_wait_for_each_other(tmp_path):
     assert seen == list(range(40))
     first.close()
     second.close()
+
+
+async def test_writers_behind_each_other_wait_no_longer_than_one(database, monkeypatch):
+    monkeypatch.setattr("gavip_web.database.BUSY_SECONDS", 1)
+    with database.engine.connect() as other:
+        # begins with the write lock, like everybody's
+        other.execute(text("SELECT 1"))
+        begun = time.monotonic()
+        failed = await asyncio.gather(
+            *(database.write(lambda s: s.execute(text("SELECT 1")) and None) for _ in range(10)),
+            return_exceptions=True,
+        )
+        took = time.monotonic() - begun
+    assert {type(e) for e in failed} == {Unavailable}
+    assert 0.9 < took < 5
+    assert await database.write(lambda s: s.execute(text("SELECT 1")).scalar()) == 1
 
 
 async def test_a_broken_database_is_unavailable(database):
