@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from traitlets import Dict, Integer, TraitError, Unicode, default, validate
+from traitlets import Dict, Float, Integer, TraitError, Unicode, default, validate
 from traitlets.config import Configurable
 
 from gavip_api import __version__
@@ -26,7 +26,7 @@ from gavip_api.resources import memory_bytes
 from .network import LABEL_PLATFORM as LABEL_PLATFORM
 from .network import NetworkSettings, first_host, port_of
 from .placement import HOME, PARAMETERS, RELEASE, USER_SPACE
-from .specs import LaunchSpec
+from .specs import LABEL_KIND, LaunchSpec
 
 LABEL_NAME = "gavip.name"
 LABEL_PERMISSIONS = "gavip.permissions"
@@ -59,6 +59,8 @@ class ContainerSettings:
         Network of user code.
     gateway : str
         URL of the gateway, the only thing that containers reach.
+    interface_cpu : float
+        Most cores of an AVI instance, when less is reserved for it.
     pids, files : int
         Most processes and threads, most open files of each.
     tmp_bytes, home_bytes, shm_bytes, log_bytes : int
@@ -72,6 +74,7 @@ class ContainerSettings:
     gateway: str
     uid: int = 1000
     gid: int = 1000
+    interface_cpu: float = 1.0
     pids: int = 256
     files: int = 4096
     tmp_bytes: int = 256 << 20
@@ -166,7 +169,7 @@ def container_spec(spec: LaunchSpec, settings: ContainerSettings) -> ContainerSp
         "mem_swappiness": 0,
         "cpu_period": _CPU_PERIOD,
         # the kernel takes no less than a millisecond per period
-        "cpu_quota": max(1000, round(spec.amount.cpu * _CPU_PERIOD)),
+        "cpu_quota": max(1000, round(_most_cpu(spec, settings) * _CPU_PERIOD)),
         # who was granted more is served first when the machine is busy
         "cpu_shares": max(2, round(1024 * spec.amount.cpu)),
         "pids_limit": settings.pids,
@@ -186,6 +189,13 @@ def container_spec(spec: LaunchSpec, settings: ContainerSettings) -> ContainerSp
         },
     }
     return ContainerSpec(create, host)
+
+
+def _most_cpu(spec: LaunchSpec, settings: ContainerSettings) -> float:
+    # an interface computes for moments, while its person waits: it may use what nobody needs, by its shares
+    if spec.labels.get(LABEL_KIND) == "interface":
+        return max(spec.amount.cpu, settings.interface_cpu)
+    return spec.amount.cpu
 
 
 def _timed(seconds: int) -> tuple[str, ...]:
@@ -262,6 +272,12 @@ class Containers(Configurable):
         help="URL of the gateway on the containers' network, the only thing they reach. Default: port 8099 of the"
         " first address of `subnet`."
     ).tag(config=True)
+    interface_cpu = Float(
+        1.0,
+        min=0,
+        help="Most processor cores that an AVI's interface may use. What is reserved for it, usually less, is its share on a"
+        " busy machine; 0 makes that the limit too. Default: 1.",
+    ).tag(config=True)
     pids = Integer(
         256, min=16, help="Most processes and threads in one container. Default: 256."
     ).tag(config=True)
@@ -327,6 +343,7 @@ class Containers(Configurable):
             gateway=self.gateway_url,
             uid=self.uid,
             gid=self.gid,
+            interface_cpu=self.interface_cpu,
             pids=self.pids,
             files=self.files,
             tmp_bytes=memory_bytes(self.tmp_size),

@@ -17,8 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import httpx
@@ -56,7 +58,7 @@ CELLS = (
 )
 SHOWN = "application/vnd.jupyter.widget-view+json"
 
-STEPS = ("asked", "reserved, disks ready", "created", "started", "listening", "ready at the hub", "signed in", "last byte")  # fmt: skip
+STEPS = ("asked", "reserved, disks ready", "started", "listening", "ready at the hub", "signed in", "last byte")  # fmt: skip
 """What ends each stretch of GAVIP's time."""
 
 
@@ -88,7 +90,7 @@ def gavip(client: APIClient, folder: Path) -> Iterator[RunningPlatform]:
             folder,
             [avi],
             archive="http://127.0.0.1:9/tap",
-            options=("--backend", "docker", "--subnet", "10.218.0.0/24", "--config", str(config)),
+            options=("--backend", "docker", "--subnet", "10.231.0.0/24", "--config", str(config)),
         ) as running,
     ):
         yield running
@@ -104,70 +106,67 @@ def memory(client: APIClient, container: str) -> tuple[float, float]:
     return (used["usage"] - inactive) / MIB, anonymous / MIB
 
 
-def page(person: Person, url: str) -> tuple[httpx.Response, float]:
-    """Fetch a page; return it with the seconds that its redirects took."""
-    answer = person.page(url)
-    assert answer.status_code == 200, f"{answer.status_code} {answer.text[:500]}"
-    assert SHOWN in answer.text, answer.text[-2000:]
-    return answer, sum(step.elapsed.total_seconds() for step in answer.history)
+def check(page: httpx.Response) -> float:
+    """Check that a page shows the notebook's widgets; return the seconds that it alone took."""
+    assert page.status_code == 200, f"{page.status_code} {page.text[:500]}"
+    assert SHOWN in page.text, page.text[-2000:]
+    return page.elapsed.total_seconds()
 
 
-def open_stock(client: APIClient, hub: StockHub, person: Person) -> dict[str, Any]:
+def open_stock(client: APIClient, hub: StockHub) -> dict[str, Any]:
     """Open the notebook on the stock hub, measure, and stop it."""
-    server = f"{hub.url}/hub/api/users/{person.name}/server"
-    headers = {"Authorization": f"token {person.token}"}
     begun = time.time()
-    answer = httpx.post(server, headers=headers, timeout=90, trust_env=False)
+    answer = hub.server("POST")
     assert answer.status_code == 201, f"{answer.status_code} {answer.text[:500]}"
     ready = time.time()
-    page(person, f"{hub.url}/user/{person.name}/voila/render/app.ipynb")
+    check(hub.browser.get(f"{hub.url}/user/alice/voila/render/app.ipynb"))
     ended = time.time()
     (container,) = containers(client)
     held = memory(client, container)
-    httpx.delete(server, headers=headers, timeout=90, trust_env=False)
+    hub.server("DELETE")
     until_gone(client)
-    return {"seconds": ended - begun, "memory": held, "ready": ready - begun}
+    return {"seconds": ended - begun, "memory": held, "steps": [ready - begun, ended - ready]}
 
 
 def open_gavip(client: APIClient, person: Person) -> dict[str, Any]:
     """Open the notebook on GAVIP, measure, and stop it."""
     begun = time.time()
-    asked = person.call("POST", "instances", {"avi": "gavip/light", "view": "interface"})
+    asked = person.api("POST", "instances", {"avi": "gavip/light", "view": "interface"})
     assert asked.status_code == 202, asked.text
     at = {"asked": time.time()}
     instance = follow(person, asked.json()["id"])
     at["ready at the hub"] = time.time()
-    _, redirects = page(person, instance["url"])
+    rendered = check(person.get(instance["url"]))
     at["last byte"] = time.time()
-    at["signed in"] = at["ready at the hub"] + redirects
-    label = f"gavip.platform={PLATFORM}"
-    (found,) = client.containers(filters={"label": [label, "gavip.kind=interface"]})
+    at["signed in"] = at["last byte"] - rendered
+    labels = [f"gavip.platform={PLATFORM}", "gavip.kind=interface"]
+    (found,) = client.containers(filters={"label": labels})
     held = memory(client, found["Id"])
     about = client.inspect_container(found["Id"])
     at["reserved, disks ready"] = stamp(about["Created"])
-    at["started"] = at["created"] = stamp(about["State"]["StartedAt"])
-    first = client.logs(found["Id"], timestamps=True).decode().splitlines()
-    at["listening"] = next(stamp(line.split()[0]) for line in first if "Serving" in line)
-    person.call("DELETE", f"instances/{instance['id']}")
-    gone = lambda: None if client.containers(all=True, filters={"label": label}) else True  # noqa: E731
-    until(gone, 60)
+    at["started"] = stamp(about["State"]["StartedAt"])
+    output = client.logs(found["Id"], timestamps=True).decode().splitlines()
+    at["listening"] = next(stamp(line.split()[0]) for line in output if " Serving " in line)
+    assert person.api("DELETE", f"instances/{instance['id']}").status_code == 204
+    until(lambda: None if client.containers(all=True, filters={"label": labels}) else True, 60)
     moments = [begun, *(at[step] for step in STEPS)]
-    steps = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    steps = [later - earlier for earlier, later in pairwise(moments)]
     return {"seconds": at["last byte"] - begun, "memory": held, "steps": steps}
 
 
 def follow(person: Person, instance: str) -> dict[str, Any]:
     """Return the instance as soon as the portal says that it is ready."""
-    url = f"{person.platform.facts.portal_internal}/services/portal/api/v1/instances/{instance}/events"
-    headers = {"Authorization": f"token {person.token}"}
-    with httpx.stream("GET", url, headers=headers, timeout=90, trust_env=False) as events:
+    url = urlsplit(f"{person.platform.portal}api/v1/instances/{instance}/events")
+    jar = person.cookies[url.hostname or ""]
+    headers = {"Host": url.netloc, "Cookie": "; ".join(f"{k}={v}" for k, v in jar.items())}
+    local = url._replace(netloc=f"127.0.0.1:{url.port}").geturl()
+    with httpx.stream("GET", local, headers=headers, timeout=90, trust_env=False) as events:
         for line in events.iter_lines():
-            if line.startswith("data:"):
-                told = json.loads(line[5:])
-                assert told["state"] != "failed", told
-                if told["state"] == "ready":
-                    return cast("dict[str, Any]", told)
-    raise AssertionError("the portal's stream ended before the instance was ready")
+            told = json.loads(line[5:]) if line.startswith("data:") else {}
+            assert told.get("state") != "failed", told
+            if told.get("state") == "ready":
+                return dict(told)
+    raise AssertionError(f"the portal's stream ended early ({events.status_code})")
 
 
 def stamp(text: str) -> float:
@@ -190,12 +189,16 @@ def report(stock: list[dict[str, Any]], ours: list[dict[str, Any]], quiet: str) 
     ratios = [a["seconds"] / b["seconds"] for a, b in zip(stock, ours, strict=True)]
     print(row("stock / GAVIP, pair by pair", ratios, ""))
     for name, rounds in (("stock", stock), ("GAVIP", ours)):
-        print(row(f"{name}: memory as docker stats counts", [r["memory"][0] for r in rounds], "MiB"))
+        print(
+            row(f"{name}: memory as docker stats counts", [r["memory"][0] for r in rounds], "MiB")
+        )
         print(row(f"{name}: anonymous memory", [r["memory"][1] for r in rounds], "MiB"))
     print("\nwhere GAVIP's time goes, until")
     for index, step in enumerate(STEPS):
         print(row(f"  {step}", [r["steps"][index] for r in ours], "s"))
-    print(row("stock: until ready at the hub", [r["ready"] for r in stock], "s"))
+    print("where stock's time goes, until")
+    for index, step in enumerate(("ready at the hub", "last byte, sign-in included")):
+        print(row(f"  {step}", [r["steps"][index] for r in stock], "s"))
     seconds = statistics.median([r["seconds"] for r in ours])
     held = max(r["memory"][0] for r in ours)
     print()
@@ -241,10 +244,10 @@ def main(rounds: int) -> None:
         stock_hub(client, notebook()) as hub,
         gavip(client, Path(folder)) as platform,
     ):
-        one = Person(cast(RunningPlatform, hub)).sign_in()
-        other = Person(platform).sign_in().allow("gavip/light")
+        hub.sign_in()
+        person = Person(platform).sign_in().allow("gavip/light")
         stock, ours = measured(
-            rounds, lambda: open_stock(client, hub, one), lambda: open_gavip(client, other)
+            rounds, lambda: open_stock(client, hub), lambda: open_gavip(client, person)
         )
     report(stock, ours, f"{datetime.now():%Y-%m-%d %H:%M}: before, {before}; after, {load()}")
 

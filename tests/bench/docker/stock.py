@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from html import unescape
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from tests.support.person import until
 
 IMAGE = f"gavip/bench-stock:{__version__}"
 PREFIX = "bench-stock"
-SUBNET = "10.219.0.0/24"
+SUBNET = "10.231.1.0/24"
 
 RECIPE = """\
 ARG PARENT
@@ -60,6 +62,8 @@ c.DummyAuthenticator.password = "{password}"
 c.Authenticator.allow_all = True
 # signing in starts nothing
 c.JupyterHub.default_url = "/hub/home"
+c.JupyterHub.services = [{{"name": "bench", "api_token": "{token}"}}]
+c.JupyterHub.load_roles = [{{"name": "bench", "services": ["bench"], "scopes": ["servers"]}}]
 c.JupyterHub.spawner_class = "docker"
 c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 60}}
 c.DockerSpawner.image = "{image}"
@@ -87,10 +91,14 @@ def build_image(notebook: bytes) -> None:
 
 @dataclass
 class StockHub:
-    """A running hub; has what :class:`tests.support.person.Person` needs of a platform to sign in."""
+    """A running hub with one user, alice, and her browser."""
 
     folder: Path
     password: str = field(default_factory=lambda: secrets.token_hex(8))
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    browser: httpx.Client = field(
+        default_factory=lambda: httpx.Client(follow_redirects=True, timeout=60, trust_env=False)
+    )
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -98,16 +106,31 @@ class StockHub:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def passwords(self) -> dict[str, str]:
-        return {"alice": self.password}
+    def sign_in(self) -> None:
+        """Sign alice in at the hub's form."""
+        page = self.browser.get(f"{self.url}/hub/login")
+        token = re.search(r'name="_xsrf" value="([^"]+)"', page.text)
+        assert token is not None, page.text
+        form = {"username": "alice", "password": self.password, "_xsrf": unescape(token[1])}
+        answer = self.browser.post(f"{self.url}/hub/login", data=form)
+        assert answer.url.path == "/hub/home", f"{answer.url} {answer.text[:500]}"
+
+    def server(self, method: str) -> httpx.Response:
+        """Start or stop alice's server by the hub's API; answered once that is done."""
+        return httpx.request(
+            method,
+            f"{self.url}/hub/api/users/alice/server",
+            headers={"Authorization": f"token {self.token}"},
+            timeout=90,
+            trust_env=False,
+        )
 
     def start(self) -> None:
         config = self.folder / "jupyterhub_config.py"
         config.write_text(
             CONFIG.format(
                 port=self.port, hub_port=free_port(), proxy_port=free_port(), bridge=ip_network(SUBNET)[1], network=PREFIX,
-                folder=self.folder, password=self.password, image=IMAGE, prefix=PREFIX,
+                folder=self.folder, token=self.token, password=self.password, image=IMAGE, prefix=PREFIX,
             )
         )  # fmt: skip
         config.chmod(0o600)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,22 @@ def test_whole_specs(name, spec):
     if os.environ.get("GAVIP_WRITE_GOLDEN"):
         file.write_text(text)
     assert text == file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("spec", "most", "quota"),
+    [
+        pytest.param(interface(), 1.0, 100_000, id="an interface, more than reserved"),
+        pytest.param(interface(), 0.1, 25_000, id="an interface, never less than reserved"),
+        pytest.param(interface(), 0, 25_000, id="an interface, switched off"),
+        pytest.param(job(), 1.0, 25_000, id="a job, what is reserved"),
+        pytest.param(notebook(), 4.0, 200_000, id="a notebook, what its person chose"),
+    ],
+)
+def test_processor_time(spec, most, quota):
+    host = container_spec(spec, replace(SETTINGS, interface_cpu=most)).host
+    assert host["cpu_quota"] == quota
+    assert host["cpu_shares"] == round(1024 * spec.amount.cpu)
 
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30)
