@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -15,6 +16,7 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 from traitlets import Integer, Unicode
 
 KERNEL = "python3"
+LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 class AviKernelSpecManager(KernelSpecManager):
@@ -33,8 +35,7 @@ class AviKernelSpecManager(KernelSpecManager):
         return KernelSpec(
             argv=[
                 sys.executable,
-                "-m",
-                "ipykernel_launcher",
+                str(LAUNCHER),
                 "-f",
                 "{connection_file}",
                 "--InteractiveShellApp.extra_extensions=avi.kernel",

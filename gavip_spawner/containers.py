@@ -275,8 +275,8 @@ class Containers(Configurable):
     interface_cpu = Float(
         1.0,
         min=0,
-        help="Most processor cores that an AVI's interface may use. What is reserved for it, usually less, is its share on a"
-        " busy machine; 0 makes that the limit too. Default: 1.",
+        help="Most processor cores that an AVI's interface may use. What is reserved for it, usually less, is its share"
+        " on a busy machine; 0 makes that the limit too. Default: 1.",
     ).tag(config=True)
     pids = Integer(
         256, min=16, help="Most processes and threads in one container. Default: 256."

@@ -3,7 +3,8 @@
 The same light notebook in turns (A B A B …): A on a JupyterHub with stock DockerSpawner, ``jupyterhub-singleuser`` and
 the Voilà extension; B on GAVIP. From the request to start it to the last byte of the page, as the same person with the
 same client, sign-in to the server included. Containers are new each time, the files of their images are in the
-machine's cache. Prints medians, the ratio pair by pair, where GAVIP's time goes, and the bars. Needs a Docker engine and root.
+machine's cache. Prints medians, the ratio pair by pair, where GAVIP's time goes, and the bars. Needs a Docker engine
+and root.
 """
 
 from __future__ import annotations
@@ -38,9 +39,12 @@ from tests.support.engine import engine, need_images, swept  # noqa: E402
 from tests.support.person import Person, until  # noqa: E402
 from tests.support.running import RunningPlatform, running_platform  # noqa: E402
 
+Round = dict[str, Any]
+
 PLATFORM = "bopen"
 MIB = 1 << 20
-SECONDS, MEMORY = 5.0, 150.0
+SECONDS, FASTER, MEMORY = 5.0, 1.5, 150.0
+"""Bars: seconds, times as fast as stock, MiB as ``docker stats`` counts."""
 
 MANIFEST = """\
 avi: 1
@@ -58,7 +62,15 @@ CELLS = (
 )
 SHOWN = "application/vnd.jupyter.widget-view+json"
 
-STEPS = ("asked", "reserved, disks ready", "started", "listening", "ready at the hub", "signed in", "last byte")  # fmt: skip
+STEPS = (
+    "asked",
+    "reserved, disks ready",
+    "started",
+    "listening",
+    "ready at the hub",
+    "signed in",
+    "last byte",
+)
 """What ends each stretch of GAVIP's time."""
 
 
@@ -113,7 +125,7 @@ def check(page: httpx.Response) -> float:
     return page.elapsed.total_seconds()
 
 
-def open_stock(client: APIClient, hub: StockHub) -> dict[str, Any]:
+def open_stock(client: APIClient, hub: StockHub) -> Round:
     """Open the notebook on the stock hub, measure, and stop it."""
     begun = time.time()
     answer = hub.server("POST")
@@ -128,7 +140,7 @@ def open_stock(client: APIClient, hub: StockHub) -> dict[str, Any]:
     return {"seconds": ended - begun, "memory": held, "steps": [ready - begun, ended - ready]}
 
 
-def open_gavip(client: APIClient, person: Person) -> dict[str, Any]:
+def open_gavip(client: APIClient, person: Person) -> Round:
     """Open the notebook on GAVIP, measure, and stop it."""
     begun = time.time()
     asked = person.api("POST", "instances", {"avi": "gavip/light", "view": "interface"})
@@ -154,7 +166,7 @@ def open_gavip(client: APIClient, person: Person) -> dict[str, Any]:
     return {"seconds": at["last byte"] - begun, "memory": held, "steps": steps}
 
 
-def follow(person: Person, instance: str) -> dict[str, Any]:
+def follow(person: Person, instance: str) -> Round:
     """Return the instance as soon as the portal says that it is ready."""
     url = urlsplit(f"{person.platform.portal}api/v1/instances/{instance}/events")
     jar = person.cookies[url.hostname or ""]
@@ -181,7 +193,7 @@ def row(name: str, values: list[float], unit: str) -> str:
     return f"{name:42} {middle:8.2f} {min(values):8.2f} {max(values):8.2f}  {unit}"
 
 
-def report(stock: list[dict[str, Any]], ours: list[dict[str, Any]], quiet: str) -> None:
+def report(stock: list[Round], ours: list[Round], quiet: str) -> None:
     """Print the tables."""
     print(f"\n{quiet}\n\n{'':42} {'median':>8} {'min':>8} {'max':>8}")
     for name, rounds in (("stock", stock), ("GAVIP", ours)):
@@ -200,11 +212,15 @@ def report(stock: list[dict[str, Any]], ours: list[dict[str, Any]], quiet: str) 
     for index, step in enumerate(("ready at the hub", "last byte, sign-in included")):
         print(row(f"  {step}", [r["steps"][index] for r in stock], "s"))
     seconds = statistics.median([r["seconds"] for r in ours])
+    ratio = statistics.median(ratios)
     held = max(r["memory"][0] for r in ours)
     print()
     for bar, met in (
         (f"GAVIP opens in at most {SECONDS:.0f} s (median): {seconds:.2f} s", seconds <= SECONDS),
-        (f"faster than stock in every pair: {min(ratios):.2f} times", min(ratios) > 1),
+        (
+            f"at least {FASTER} times as fast as stock (median of the pairs): {ratio:.2f}",
+            ratio >= FASTER,
+        ),
         (f"a container holds at most {MEMORY:.0f} MiB: {held:.0f} MiB", held <= MEMORY),
     ):
         print(f"{'✓' if met else '✗ missed:'} {bar}")
@@ -216,10 +232,12 @@ def load() -> str:
     return f"load {one:.1f} (1 min) {five:.1f} (5 min) on {os.cpu_count()} processors"
 
 
-def measured(rounds: int, work: Callable[[], dict[str, Any]], other: Callable[[], dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
+def measured(
+    rounds: int, work: Callable[[], Round], other: Callable[[], Round]
+) -> tuple[list[Round], list[Round]]:
     """Run both in turns after one round that does not count."""
-    first: list[dict[str, Any]] = []
-    second: list[dict[str, Any]] = []
+    first: list[Round] = []
+    second: list[Round] = []
     for number in range(rounds + 1):
         a, b = work(), other()
         print(f"  stock {a['seconds']:6.2f} s   GAVIP {b['seconds']:6.2f} s", flush=True)

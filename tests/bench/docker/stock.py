@@ -129,7 +129,8 @@ class StockHub:
         config = self.folder / "jupyterhub_config.py"
         config.write_text(
             CONFIG.format(
-                port=self.port, hub_port=free_port(), proxy_port=free_port(), bridge=ip_network(SUBNET)[1], network=PREFIX,
+                port=self.port, hub_port=free_port(), proxy_port=free_port(), bridge=ip_network(SUBNET)[1],
+                network=PREFIX,
                 folder=self.folder, token=self.token, password=self.password, image=IMAGE, prefix=PREFIX,
             )
         )  # fmt: skip
