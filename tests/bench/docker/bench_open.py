@@ -95,8 +95,6 @@ def gavip(client: APIClient, folder: Path) -> Iterator[RunningPlatform]:
         f"c.Containers.platform = {PLATFORM!r}\n"
         f"c.Containers.images = {{'python': {image!r}, 'lab': {image!r}}}\n"
         "c.UserDisks.quota = '64M'\nc.UserDisks.home_quota = '64M'\n"
-        # beside its engine, also on a machine whose root was made from an image
-        "c.UserDisks.require_shared = False\n"
     )
     with (
         swept(client, PLATFORM),
