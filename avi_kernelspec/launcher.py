@@ -1,6 +1,6 @@
 """The kernel's program: ``python …/launcher.py -f CONNECTION_FILE``, as ``ipykernel_launcher`` but without a debugger.
 
-No page can ask for one, and it would take 7 MiB of every kernel. Run as a file, not as a module: of a module's name a
+No page can ask for one, and it would take 8 MiB of every kernel. Run as a file, not as a module: of a module's name a
 file in the working folder, which the user can write, would be found first.
 """
 
