@@ -22,6 +22,9 @@ _FIRST = (
 )
 """What people look for in a list, in this order; other columns follow as they come."""
 
+_NAMES = ("title", "name", "kind", "id")
+"""By which a thing within a thing is called, the best first."""
+
 _COLUMNS = 7
 _WIDTH = 44
 
@@ -58,9 +61,18 @@ def _rows(data: Any) -> list[dict[str, Any]] | None:
 def _text(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, list) and all(isinstance(item, (dict, str)) for item in value):
+        # what people call the things; all about them is in the JSON
+        return ", ".join(map(_name, value)) or "–"
     text = value if isinstance(value, str) else json.dumps(value)
     # control characters of names must not reach the terminal
     return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, dict):
+        item = next((item[key] for key in _NAMES if item.get(key)), item)
+    return _text(item)
 
 
 def _facts(data: Any) -> None:

@@ -64,9 +64,8 @@ class FairShare(Scheduler):
 
     def places(self, queue: WaitingQueue, candidates: Sequence[Candidate], room: Room) -> list[int]:
         """Return the places if all users took turns, the one with the smallest share first."""
-        waiting = [o for o in room.shares.ascending(room.now, queue.owners()) if queue.count(o)]
-        turn = {owner: n for n, owner in enumerate(waiting)}
-        lengths = sorted(map(queue.count, waiting))
+        turn = self._turns(queue, {c.owner for c in candidates}, room)
+        lengths = sorted(queue.lengths())
         sums = [0, *accumulate(lengths)]
         found = []
         for candidate in candidates:
@@ -75,6 +74,21 @@ class FairShare(Scheduler):
             longer = len(lengths) - short
             before = sums[short] + longer * rounds
             # of those who are in this round too, as many go first as have a smaller share
-            ahead = turn.get(candidate.owner, len(waiting)) * longer // max(1, len(waiting))
+            ahead = turn.get(candidate.owner, len(lengths)) * longer // max(1, len(lengths))
             found.append(before + ahead + 1)
+        return found
+
+    @staticmethod
+    def _turns(queue: WaitingQueue, wanted: set[str], room: Room) -> dict[str, int]:
+        """Return how many waiting users have a smaller share than each of `wanted` that wait."""
+        left = {owner for owner in wanted if queue.count(owner)}
+        found: dict[str, int] = {}
+        waiting = (o for o in room.shares.ascending(room.now, queue.owners()) if queue.count(o))
+        for n, owner in enumerate(waiting):
+            # few are asked for: the order of the rest does not matter
+            if not left:
+                break
+            if owner in left:
+                found[owner] = n
+                left.discard(owner)
         return found

@@ -111,6 +111,10 @@ class WaitingQueue:
         """Return how many jobs of `owner` wait."""
         return len(self._of.get(owner, ()))
 
+    def lengths(self) -> list[int]:
+        """Return how many jobs each owner has waiting, in no order."""
+        return [len(own) for own in self._of.values()]
+
     def abreast(self, depth: int) -> Iterator[tuple[Candidate, Candidate]]:
         """Yield pairs of a waiting job and the head of its owner: all heads, all seconds, … `depth` rows."""
         for head in self._heads:

@@ -79,6 +79,7 @@ class JobService:
         InvalidInput, LimitReached
             See :class:`Submission`.
         """
+        self._submission.check_room(submission.owner.name)
         # off the loop: evaluating schemas and expressions takes milliseconds to a second (jsonschema's import)
         row = await asyncio.to_thread(self._submission.row, submission, origin)
         job = await self._database.write(self._submission.store, row, submission.hooks)

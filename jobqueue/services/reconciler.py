@@ -50,6 +50,7 @@ _OVERTIME = 30.0
 _REMOVED_AT_ONCE = 50
 
 _REFUSED_AT_ONCE = 1000
+_LEAST_BETWEEN = 0.02
 _LEAST_PAUSE = 0.5
 
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -123,7 +124,10 @@ class Reconciler:
                 except Exception:
                     # the loop must outlive any fault: jobs that run are watched by nobody else
                     log.exception("cycle failed")
+                over = time.monotonic()
                 await tasks.woken(self._awake, self._pause())
+                # what comes in a burst is looked at together; what comes alone, at once
+                await asyncio.sleep(over + _LEAST_BETWEEN - time.monotonic())
         finally:
             await self._stop_tasks()
 

@@ -172,6 +172,26 @@ class Submission:
         millicpu = max(1, round(resources.cpu_cores(cpu, values) * 1000))
         return Amount(resources.memory_bytes(memory, values), millicpu, 1, needs.archive), limit
 
+    def check_room(self, owner: str) -> None:
+        """Refuse, from memory, what :meth:`store` would: a flood must cost less than what it asks for.
+
+        Raises
+        ------
+        LimitReached
+            If the owner, or all users together, have too many jobs waiting.
+        """
+        waiting = self._waitlist.count(owner)
+        if waiting >= self._max_queued:
+            raise LimitReached(
+                f"You have {waiting} jobs waiting, and no more than {self._max_queued} are allowed.",
+                hint="Wait until some have run, or cancel some.",
+            )
+        if self._waitlist.count() >= self._max_queued_in_all:
+            raise LimitReached(
+                f"The queue is full: {self._max_queued_in_all} jobs wait.",
+                hint="Try again once some have run.",
+            )
+
     def store(self, session: Session, row: JobRow, hooks: Sequence[HookRequest] = ()) -> Job:
         """Store a row from :meth:`row` with its checked hooks and return the job.
 
@@ -183,17 +203,7 @@ class Submission:
             If the owner, or all users together, have too many jobs waiting.
         """
         permits.check(session, row.owner, row.avi, jobs.permissions(row))
-        waiting = self._waitlist.count(row.owner)
-        if waiting >= self._max_queued:
-            raise LimitReached(
-                f"You have {waiting} jobs waiting, and no more than {self._max_queued} are allowed.",
-                hint="Wait until some have run, or cancel some.",
-            )
-        if self._waitlist.count() >= self._max_queued_in_all:
-            raise LimitReached(
-                f"The queue is full: {self._max_queued_in_all} jobs wait.",
-                hint="Try again once some have run.",
-            )
+        self.check_room(row.owner)
         roles = UserProfile.model_validate(row.owner_profile).roles
         self._ledger.rules.note_roles(session, row.owner, roles)
         self._machine.submit(session, row)

@@ -71,8 +71,11 @@ class JobView {
     private readonly prefix: string,
     private readonly reload: () => void,
   ) {
-    // why a job ended badly has its own place on this page
-    this.bar = new JobProgress(job, (shown) => (isFinalJob(shown.state) ? "" : jobStep(shown)));
+    // why a job waits or ended badly has its own place on this page
+    this.bar = new JobProgress(job, (shown) => {
+      if (isFinalJob(shown.state)) return "";
+      return jobStep(shown.waiting ? { ...shown, waiting_for: "" } : shown);
+    });
     replace(part("job", root), this.bar.element);
     this.cancelButton = part<HTMLButtonElement>("cancel", root);
     this.cancelButton.addEventListener("click", () => void this.cancel());

@@ -52,7 +52,14 @@ export class LogView {
       // what is over has been sent completely once the stream has ended
       setText(this.state, this.connected === false && this.length === 0 ? "The log is empty." : "");
     } else if (this.connected !== null) {
-      setText(this.state, this.connected ? "Live." : "The log cannot be read now: trying again.");
+      setText(
+        this.state,
+        this.connected
+          ? this.length === 0
+            ? "Nothing yet."
+            : "Live."
+          : "The log cannot be read now: trying again.",
+      );
     }
   }
 

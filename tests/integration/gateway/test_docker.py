@@ -201,7 +201,12 @@ def site(tmp_path_factory):
         made = Site(client, containers, folder / "access.log", process, everywhere, private)
         try:
             until(lambda: "ready url=" in (folder / "gateway.out").read_text(), process)
-            granted = Permissions(archive=False, network=(f"{outside}:{everywhere}",))
+            granted = Permissions.model_construct(
+                userspace="none",
+                archive=False,
+                # no manifest may name an address; the test has no other host to offer
+                network=(f"{outside}:{everywhere}",),
+            )
             made.boxes = {
                 "interface": made.box("interface", granted, server="avi-00/"),
                 "job": made.box("job", Permissions(archive=False)),
@@ -277,7 +282,9 @@ def test_a_container_is_known_from_its_first_moment_and_forgotten_with_its_last(
     url = [f"http://{outside_of(site)}:{site.everywhere}/x"]
     network = ipaddress.ip_network(site.containers.subnet)
     address = str(network[200])
-    granted = Permissions(archive=False, network=(f"{outside_of(site)}:{site.everywhere}",))
+    granted = Permissions.model_construct(
+        userspace="none", archive=False, network=(f"{outside_of(site)}:{site.everywhere}",)
+    )
     for _ in range(3):
         for permissions, code in ((granted, 200), (Permissions(archive=False), 403)):
             box = site.box("interface", permissions, server="avi-00/", address=address)

@@ -131,6 +131,13 @@ def test_a_listing_is_a_table(url: str) -> None:
     assert asked["host"].startswith("portal.gavip.localhost:")
 
 
+def test_things_within_a_thing_are_named(url: str) -> None:
+    holders = [{"id": "job:1", "title": "Job A\x1b[31m"}, {"id": "job:2", "kind": "job"}]
+    Platform.answer = (200, {"id": "j1", "waiting": {"holders": holders}, "outputs": []})
+    lines = gavip(url, "jobs", "show", "j1").output.splitlines()
+    assert lines[1:] == ["waiting:", "  holders: Job A�[31m, job", "outputs  –"]
+
+
 def test_a_body_is_typed(url: str) -> None:
     Platform.answer = (201, {"id": "j1"})
     result = gavip(url, "jobs", "create", "--avi", "gavip/gavidav", "--pipeline", "hr-diagram",

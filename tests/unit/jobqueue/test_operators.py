@@ -7,8 +7,10 @@ from datetime import datetime
 
 import pytest
 
+from gavip_api.errors import LimitReached
 from gavip_api.models import (
     AuditPage,
+    JobSubmission,
     LedgerState,
     Pool,
     ResourceAmount,
@@ -229,6 +231,31 @@ async def test_a_user_with_a_thousand_jobs_does_not_hold_up_another(start, paylo
     other = await service.submit("bob", cpu=1)
     await service.plane.end(running, OK)
     await service.reach(other, "running")
+
+
+async def test_a_million_submissions_of_one_user_do_not_hold_up_another(start, payload):
+    service = await start(capacity_cpu=1.0, user_cpu=1.0, max_queued_per_user=30)
+    jobs = service.app.services["jobs"]
+    wanted = JobSubmission.model_validate(payload("greedy", cpu=1))
+    accepted, refused, other = [], 0, ""
+    for n in range(1_000_000):
+        try:
+            accepted.append((await jobs.submit(wanted)).id)
+        except LimitReached as e:
+            refused += 1
+            assert "jobs waiting, and no more than 30 are allowed" in e.message
+        if n == 500_000:
+            other = await service.submit("bob", cpu=1)
+        if n % 10_000 == 0:
+            # other callers of a real service come in between, too
+            await asyncio.sleep(0)
+    assert len(accepted) in (30, 31)
+    assert refused == 1_000_000 - len(accepted)
+    (running,) = service.plane.started
+    await service.plane.end(running, OK)
+    # the end of one job is enough
+    await service.reach(other, "running")
+    assert service.plane.started[1:] == [f"job-{other}.1"]
 
 
 async def test_all_waiting_jobs_together_are_limited(start, payload):
