@@ -331,8 +331,8 @@ PLATFORM_VARIABLES = {
     "GAVIP_PLATFORM_FILE": "File with ports and secrets of the running platform; `gavip up` sets it for the hub.",
     "GAVIP_COOKIE_SECRET": "Secret that signs a service's cookies, hexadecimal; `gavip up` keeps it between starts.",
     "GAVIP_PROXY_ISOLATION": "What the proxy does to the answers of AVIs, as JSON; `gavip up` sets it.",
-    "GAVIP_IN_CONTAINER": "`1` says that the platform itself runs in a container, so that disks must be mounted where the"
-    " engine sees them; `compose.yaml` sets it.",
+    "GAVIP_IN_CONTAINER": "`1` says that the platform itself runs in a container, so that disks must be mounted where"
+    " the engine sees them; `compose.yaml` sets it.",
     "GAVIP_JOBQUEUE_URL": "Base URL of the job queue's internal API, for a portal started by hand.",
 }
 """What the platform's own programs read; no code of an AVI sees them. A test compares this with the source."""

@@ -13,7 +13,7 @@ from jupyterhub.auth import Authenticator, DummyAuthenticator
 from jupyterhub.handlers.login import LogoutHandler
 from jupyterhub.httpclient import JupyterHubHTTPClient
 from oauthenticator.generic import GenericOAuthenticator
-from traitlets.config import Config
+from traitlets.config import Application, Config
 
 from gavip_api.scopes import CUSTOM_SCOPES, HUB_TECHNICAL_USERS
 from hub_config import hub as hub_module
@@ -98,6 +98,8 @@ async def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         },
         {"name": "the-operator", "scopes": ["admin:users", "admin-ui"], "services": ["spawner"]},
     ]
+    # another test may have run another application in this process
+    Application.clear_instance()
     GavipHub.clear_instance()
     app = GavipHub.instance(config=config)
     await app.initialize([])
