@@ -453,4 +453,4 @@ async def test_a_range_that_is_taken_is_said(site):
     taken = Containers(platform="gatewayzz", subnet=site.containers.subnet).network_settings
     with pytest.raises(NetworkUnusable, match="are used by") as e:
         await ensure_network(site.client, taken)
-    assert "Containers.subnet" in e.value.hint
+    assert "--subnet" in e.value.hint
