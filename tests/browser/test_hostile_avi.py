@@ -196,6 +196,7 @@ def lab(scene: Scene) -> None:
     """The victim's JupyterLab, with a terminal and a kernel."""
     page = scene.context.new_page()
     page.goto(f"{scene.victim.platform.url}/hub/spawn")
+    page.get_by_role("button", name="Start").click()
     page.wait_for_url(re.compile(r"http://alice\..*/lab"), timeout=60_000)
     made = page.evaluate(
         """async (base) => {
