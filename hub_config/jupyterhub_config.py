@@ -76,7 +76,8 @@ c.GavipServer.state_dir = platform.state
 c.GavipServer.archive_url = platform.seen_by_code(platform.archive_url)
 c.GavipServer.portal_api_url = platform.seen_by_code(platform.portal_api)
 c.GavipServer.frame_ancestors = f"{platform.portal_origin} {platform.origin('{owner}')}"
-c.GavipServer.notebook_cpu = WATCHED_CPU
+# in a container it is a limit that the kernel keeps, not only a place in the ledger
+c.GavipServer.notebook_cpu = 2 * WATCHED_CPU if platform.contained else WATCHED_CPU
 c.GavipServer.ledger_url = platform.jobqueue_api
 c.GavipServer.ledger_token = platform.spawner_token
 

@@ -52,27 +52,25 @@ def as_composed(state: Path) -> list[str]:
     return options
 
 
-QUOTA = """
-set -eu
-cd "$1"
-truncate -s 16M disk.img
-mkfs.ext4 -q disk.img
-mkdir disk
-mount -o loop,nosuid,nodev disk.img disk
-chown 1000:1000 disk
-echo mounted
-read -r answer
-umount disk
-iptables -w -N GAVIP-TEST
-iptables -w -A GAVIP-TEST -j REJECT
-iptables -w -S GAVIP-TEST
+RIGHTS = """
+import subprocess, sys
+from gavip_spawner.disks import UserDisks
+disks = UserDisks(
+    state_dir=sys.argv[1], enabled=True, quota="64M", home_quota="32M", reserve="1M", require_shared=True
+)
+disks.ensure("alice")
+print("mounted", flush=True)
+sys.stdin.readline()
+assert disks.unmount_all() == []
+for rule in (["-N", "GAVIP-TEST"], ["-A", "GAVIP-TEST", "-j", "REJECT"], ["-S", "GAVIP-TEST"]):
+    subprocess.run(["iptables", "-w", *rule], check=True)
 """
 
 
 def test_its_rights_suffice_for_quota_disks_and_firewall_rules(state: Path) -> None:
     argv = [
-        "docker", "run", "--interactive", *as_composed(state), "--entrypoint", "/bin/sh",
-        need_image("platform"), "-c", QUOTA, "sh", str(state),
+        "docker", "run", "--interactive", *as_composed(state),
+        "--entrypoint", "/opt/gavip/bin/python", need_image("platform"), "-c", RIGHTS, str(state),
     ]  # fmt: skip
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -80,12 +78,12 @@ def test_its_rights_suffice_for_quota_disks_and_firewall_rules(state: Path) -> N
         assert running.stdout is not None
         first = running.stdout.readline()
         # what it mounted below the state folder is there for the engine, and so for user code
-        seen = os.path.ismount(state / "disk")
+        seen = os.path.ismount(state / "userspace" / "alice")
         told, errors = running.communicate("go on\n", timeout=120)
     assert (first, running.returncode) == ("mounted\n", 0), errors
     assert seen
     assert told.splitlines()[-1].startswith("-A GAVIP-TEST -j REJECT")
-    assert not os.path.ismount(state / "disk")
+    assert not os.path.ismount(state / "userspace" / "alice")
 
 
 HEALTH = """
