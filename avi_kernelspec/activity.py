@@ -1,7 +1,7 @@
 """Telling the hub when this server was last used, so that idle instances can be stopped.
 
-Activity is a request or a message to or from a kernel; an open page alone is none. A failed report is logged and the
-next one tries again: the hub going away must not stop an AVI.
+Activity is a request, a message to or from a kernel, a page that is open, or a kernel that works. A failed report is
+logged and the next one tries again: the hub going away must not stop an AVI.
 """
 
 from __future__ import annotations

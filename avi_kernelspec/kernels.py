@@ -73,6 +73,14 @@ class AviKernelManager(AsyncMappingKernelManager):
         help="Most kernels at once; a new page stops the oldest that no page is connected to. Default: 8.",
     )
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a page is connected to a kernel, or a kernel works."""
+        return any(
+            self._kernel_connections.get(name) or kernel.execution_state == "busy"
+            for name, kernel in self._kernels.items()
+        )
+
     def cwd_for_path(self, path: str, **kwargs: Any) -> str:
         """Return the working folder, whatever the notebook's path."""
         return self.work_dir

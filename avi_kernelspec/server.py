@@ -117,7 +117,9 @@ class AviVoila(Voila):
         ]
 
     def last_activity(self) -> datetime:
-        """Return when a page or a kernel was last used."""
+        """Return when a page or a kernel was last used: now, while a page is open or a kernel works."""
+        if self.kernel_manager.in_use:
+            return datetime.now(timezone.utc)
         kernel = self.kernel_manager.last_kernel_activity
         return max(self._last_request, kernel) if kernel else self._last_request
 
