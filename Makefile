@@ -31,7 +31,7 @@ test:  ## set up and run the tests (ARGS="-k name")
 
 soak:  ## kill the platform's parts at random for minutes (the long forms of fault tests)
 	$(setup) --extra test
-	@GAVIP_SOAK=1 $(VENV)/python -m pytest -q tests/faults tests/docker/test_restarts.py $(ARGS)
+	@GAVIP_SOAK=1 $(VENV)/python -m pytest -q tests/faults tests/docker/test_queue_soak.py tests/docker/test_restarts.py $(ARGS)
 
 lint:  ## ruff, mypy, prettier, tsc
 	$(setup) --extra dev

@@ -143,8 +143,12 @@ class DockerPlane(ExecutionPlane):
     # -- looking --
 
     async def inspect(self, name: str) -> ProcessStatus:
-        """See :meth:`ExecutionPlane.inspect`."""
-        return await self._status(name)
+        """See :meth:`ExecutionPlane.inspect`; what is found to have exited is recorded and removed."""
+        status = await self._status(name)
+        if status.phase is ProcessPhase.EXITED and not (self._of(name) / "exit.json").exists():
+            async with self._lock(name):
+                await self._settle(status)
+        return status
 
     async def _status(self, name: str) -> ProcessStatus:
         folder = self._of(name)
@@ -203,8 +207,12 @@ class DockerPlane(ExecutionPlane):
         return [s for s in found if s.phase is not ProcessPhase.ABSENT] + list(recorded.values())
 
     async def unfinished(self, labels: Mapping[str, str]) -> list[ProcessStatus]:
-        """See :meth:`ExecutionPlane.unfinished`."""
+        """See :meth:`ExecutionPlane.unfinished`; containers of what is over, left by a crash, are removed."""
         found = [await self._status(name) for name in sorted(await self._listed(labels))]
+        for status in found:
+            if status.phase is ProcessPhase.EXITED:
+                async with self._lock(status.name):
+                    await self._settle(status)
         return [status for status in found if not status.over]
 
     async def _listed(self, labels: Mapping[str, str]) -> set[str]:

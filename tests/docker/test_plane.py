@@ -114,6 +114,23 @@ async def test_outcome_outlives_the_container(
     await another.close()
 
 
+@pytest.mark.parametrize("recorded", [False, True], ids=["before its record", "after it"])
+async def test_a_crash_at_the_end_leaves_no_container(
+    plane: DockerPlane, client: APIClient, tmp_path: Path, recorded: bool
+) -> None:
+    """Whoever looks next finishes what a crash left: the record, or only the container."""
+    await plane.create(spec(tmp_path, "raise SystemExit(5)"))
+    await plane.start("p1")
+    assert client.wait(f"gavip-{PLATFORM}-p1")["StatusCode"] == 5
+    if recorded:
+        written = '{"exit_code": 5, "reason": "", "labels": {"gavip.kind": "test", "n": "p1"}}'
+        (tmp_path / "plane" / "p1" / "exit.json").write_text(written)
+        assert await make_plane(tmp_path).unfinished({}) == []
+    assert (await make_plane(tmp_path).inspect("p1")).exit_code == 5
+    assert not client.containers(all=True, filters={"name": f"gavip-{PLATFORM}-p1"})
+    assert (tmp_path / "plane" / "p1" / "exit.json").exists()
+
+
 async def test_what_it_prints_is_kept(plane: DockerPlane, tmp_path: Path) -> None:
     code = "import sys, time; print('é' * 3); sys.stdout.flush(); print('x', file=sys.stderr)"
     await plane.create(spec(tmp_path, code))

@@ -67,6 +67,7 @@ class Queue:
         self.state, self.port, self.hub = state, port, hub
         self.process: asyncio.subprocess.Process | None = None
         self.options: dict[str, Any] = {}
+        self.kills = 0
         self.client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}/services/jobqueue/",
             headers={"Authorization": "token portal"},
@@ -102,7 +103,7 @@ class Queue:
                 sys.executable,
                 "-m",
                 "jobqueue",
-                *(f"--JobQueueApp.{k}={v}" for k, v in options.items()),
+                *(f"--{k if '.' in k else f'JobQueueApp.{k}'}={v}" for k, v in options.items()),
                 env=environment,
                 stderr=log,
             )
