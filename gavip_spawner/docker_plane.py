@@ -127,18 +127,24 @@ class DockerPlane(ExecutionPlane):
             status = await self._status(name)
             if status.phase is ProcessPhase.ABSENT:
                 raise NotFound(f"Nothing called {name!r} was created.")
-            if status.phase is not ProcessPhase.CREATED:
-                return status
-            await asyncio.to_thread(_write, self._of(name) / "started", {})
-            try:
-                await self._engine.call(lambda client: client.start(self._called(name)))
-            except APIError as e:
-                status = await self._status(name)
-                # the engine may say no to something that did start, or never will: it is asked, not believed
-                if status.phase is ProcessPhase.CREATED:
-                    log.error("%s was not started: %s", name, explanation(e))
-                    raise _refused() from e
-            return await self._status(name)
+            if status.phase is ProcessPhase.CREATED:
+                status = await self._start(name)
+            if status.phase is ProcessPhase.EXITED:
+                # it was quick, or ended while nobody looked
+                await self._settle(status)
+            return status
+
+    async def _start(self, name: str) -> ProcessStatus:
+        await asyncio.to_thread(_write, self._of(name) / "started", {})
+        try:
+            await self._engine.call(lambda client: client.start(self._called(name)))
+        except APIError as e:
+            status = await self._status(name)
+            # the engine may say no to something that did start, or never will: it is asked, not believed
+            if status.phase is ProcessPhase.CREATED:
+                log.error("%s was not started: %s", name, explanation(e))
+                raise _refused() from e
+        return await self._status(name)
 
     # -- looking --
 
