@@ -119,7 +119,7 @@ async def test_a_crash_at_the_end_leaves_no_container(
     plane: DockerPlane, client: APIClient, tmp_path: Path, recorded: bool
 ) -> None:
     """Whoever looks next finishes what a crash left: the record, or only the container."""
-    await plane.create(spec(tmp_path, "raise SystemExit(5)"))
+    await plane.create(spec(tmp_path, "import time; time.sleep(1); raise SystemExit(5)"))
     await plane.start("p1")
     assert client.wait(f"gavip-{PLATFORM}-p1")["StatusCode"] == 5
     if recorded:
