@@ -47,6 +47,7 @@ _NEVER = "0001-"
 
 _ENGINE_AWAY_PAUSE = 2.0
 _SLACK = 5.0
+_LATE_START = 2.0
 _KILLED = 137
 _SIGNALLED = 128
 _MAX_SIGNAL = 64
@@ -374,11 +375,19 @@ def _reason(
     if state.get("OOMKilled") and code:
         return "memory"
     limit = labels.get(LABEL_TIME, "")
-    lived = (ended - started).total_seconds() if ended is not None else 0.0
-    # a program may end with 124 by itself, but not after all the time that it had
-    if limit.isdigit() and code in {TIME_IS_UP, _KILLED} and lived >= int(limit):
+    if limit.isdigit() and code in {TIME_IS_UP, _KILLED} and _used_up(started, ended, int(limit)):
         return "time"
     return "stopped" if stopped else ""
+
+
+def _used_up(started: datetime, ended: datetime | None, limit: int) -> bool:
+    """Whether it had all its time: a program may end with 124 by itself.
+
+    The engine notes the start a little after it, on a busy machine by seconds.
+    """
+    if ended is None:
+        return False
+    return (ended - started).total_seconds() + min(_LATE_START, limit / 2) >= limit
 
 
 def _when(stamp: str | None) -> datetime | None:

@@ -70,7 +70,15 @@ def described(labels: dict[str, str] | None = None, **state: Any) -> dict[str, A
             (ProcessPhase.EXITED, -9, "time"), id="time, and it did not listen",
         ),
         pytest.param(
-            described({"gavip.time": "61"}, ExitCode=124), False,
+            described({"gavip.time": "3600"}, ExitCode=137), True,
+            (ProcessPhase.EXITED, -9, "stopped"), id="stopped by force, long before its time",
+        ),
+        pytest.param(
+            described({"gavip.time": "62"}, ExitCode=124), False,
+            (ProcessPhase.EXITED, 124, "time"), id="time, its start noted late",
+        ),
+        pytest.param(
+            described({"gavip.time": "70"}, ExitCode=124), False,
             (ProcessPhase.EXITED, 124, ""), id="its own 124, too early for the limit",
         ),
     ],
