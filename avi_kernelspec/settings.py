@@ -44,7 +44,7 @@ class Settings:
     hub_origin : str
         Origin of the hub as browsers see it.
     catalogue : str
-        Address people go to when this server is gone: the hub's front page.
+        Address people go to when this server is gone: the hub's page that leads to the portal.
     activity_url, token : str
         Where and with what to report activity; empty to not report.
     """
@@ -145,7 +145,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         title=environ.get(TITLE) or declared.title,
         frame_ancestors=frame_ancestors(environ.get(FRAME_ANCESTORS, "")),
         hub_origin=frame_ancestors(hub) if hub else "",
-        catalogue=hub + environ.get("JUPYTERHUB_BASE_URL", "/"),
+        catalogue=f"{hub}{environ.get('JUPYTERHUB_BASE_URL', '/')}hub/onward",
         activity_url=environ.get("JUPYTERHUB_ACTIVITY_URL", ""),
         token=environ.get(env.API_TOKEN, ""),
         server_name=environ.get("JUPYTERHUB_SERVER_NAME", ""),

@@ -43,11 +43,12 @@ _PAGE = """\
 """
 
 
-def page(title: str, cause: str, step: str, link: str, *, again: bool = False) -> str:
-    """Return a page that stands on its own; `again` makes it look for the server once more after some seconds."""
+def page(title: str, cause: str, step: str, link: str, *, refresh: str = "") -> str:
+    """Return a page that stands on its own; `refresh` is what it does by itself (HTML, section 4.2.5.3)."""
+    again = f'<meta http-equiv="refresh" content="{escape(refresh)}">\n' if refresh else ""
     return _PAGE.format(
         policy=escape(POLICY),
-        again='<meta http-equiv="refresh" content="3">\n' if again else "",
+        again=again,
         title=escape(title),
         cause=escape(cause),
         step=escape(step),
@@ -153,7 +154,7 @@ class Elsewhere(RequestHandler):
                 "The way to it is being set up. This page tries again by itself.",
                 "Go to the portal",
                 self.hosts.home,
-                again=True,
+                refresh="3",
             )
         elif is_technical(label):
             text = page(
@@ -170,6 +171,34 @@ class Elsewhere(RequestHandler):
                 self.hosts.home,
             )
         self.finish(text)
+
+
+class Onward(RequestHandler):
+    """The way from an AVI's page to the portal, for everybody, signed in or not.
+
+    A page of an AVI can follow links to the hub and the portal, but no redirect from there
+    (``Connection-Allowlist``), and both redirect people who must sign in. This page answers as it is, and leads on by
+    itself.
+    """
+
+    def initialize(self, hosts: Hosts) -> None:
+        """Take the hosts."""
+        self.hosts = hosts
+
+    def get(self) -> None:
+        """Answer with the page."""
+        home = self.hosts.home
+        self.set_header("Content-Security-Policy", f"{POLICY}; frame-ancestors 'none'")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(
+            page(
+                "To the portal",
+                "You are taken to your catalogue.",
+                "Go to the portal",
+                home,
+                refresh=f"0; url={home}",
+            )
+        )
 
 
 class PartDown(RequestHandler):

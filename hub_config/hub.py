@@ -21,7 +21,7 @@ from gavip_api.slugs import TECHNICAL_PREFIX, is_technical
 from gavip_web.edge import EdgeApplication, Guests, admits
 
 from .authenticators import guarded
-from .elsewhere import Elsewhere, Hosts, PartDown
+from .elsewhere import Elsewhere, Hosts, Onward, PartDown
 from .hub_handlers import AskedSpawnHandler, NamedUser, NamedUserList, Refused
 
 REPLACED: dict[type[Any], type[Any]] = {
@@ -89,14 +89,15 @@ class GavipHub(JupyterHub):
     def init_handlers(self) -> None:
         """Collect the handlers, ours in place of the hub's."""
         super().init_handlers()
-        self.handlers: list[Any] = [(h[0], REPLACED.get(h[1], h[1]), *h[2:]) for h in self.handlers]
+        replaced = [(h[0], REPLACED.get(h[1], h[1]), *h[2:]) for h in self.handlers]
+        self.handlers: list[Any] = [(f"{self.hub_prefix}onward", Onward), *replaced]
 
     def init_tornado_application(self) -> None:
         """Make the application."""
         hosts = self._hosts()
         handlers = [
             (pattern, handler, {"hosts": hosts})
-            if handler is PartDown
+            if handler in (PartDown, Onward)
             else (pattern, handler, *more)
             for pattern, handler, *more in self.handlers
         ]
