@@ -397,7 +397,7 @@ async def test_neighbours_go_on(cell: Cell, client: APIClient, bomb: str) -> Non
     assert not client.containers(all=True, filters={"name": attacker})
 
 
-ROUNDS = 3
+ROUNDS = 5
 """What else the machine does only adds to either figure: the least of each is compared, in so many rounds at most."""
 
 
