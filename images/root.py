@@ -18,13 +18,12 @@ from .catalogue import Failed
 from .engine import digests, docker, image_id
 
 DEBIAN = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
-SECURITY = "http://deb.debian.org/debian-security"
 PACKAGES = "ca-certificates,python3,python3-venv,tini"
+# of the mirror that debootstrap chose
 SOURCES = f"""\
-deb {MIRROR} {DEBIAN} main
-deb {MIRROR} {DEBIAN}-updates main
-deb {SECURITY} {DEBIAN}-security main
+deb {{mirror}} {DEBIAN} main
+deb {{mirror}} {DEBIAN}-updates main
+deb {{mirror}}-security {DEBIAN}-security main
 """
 # read by dpkg of every image above, too
 WITHOUT_MANUALS = """\
@@ -73,11 +72,9 @@ def make_root(folder: Path) -> str:
 
 
 def _make(target: Path, log: Path) -> None:
-    _run(
-        ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", DEBIAN, str(target), MIRROR],
-        log,
-    )
-    (target / "etc/apt/sources.list").write_text(SOURCES)
+    _run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", DEBIAN, str(target)], log)
+    sources = target / "etc/apt/sources.list"
+    sources.write_text(SOURCES.format(mirror=sources.read_text().split()[1]))
     (target / "etc/dpkg/dpkg.cfg.d/gavip").write_text(WITHOUT_MANUALS)
     _run(["chroot", str(target), "apt-get", "-qq", "update"], log)
     _run(["chroot", str(target), "apt-get", "-qq", "--yes", "upgrade"], log)
